@@ -7,10 +7,14 @@ namespace qround {
 
 int exit_status(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::check: return 1;
-    case ErrorKind::input: return 2;
-    case ErrorKind::resource: return 3;
-    case ErrorKind::interrupted: return 130;
+    case ErrorKind::check:
+      return 1;
+    case ErrorKind::input:
+      return 2;
+    case ErrorKind::resource:
+      return 3;
+    case ErrorKind::interrupted:
+      return 130;
   }
   return 2;
 }
@@ -66,7 +70,8 @@ Error system_error(std::string_view action, const std::filesystem::path& path) {
   const bool exhausted = code == ENOSPC || code == EDQUOT || code == ENOMEM || code == EMFILE;
   Error error("cannot " + std::string(action), exhausted ? ErrorKind::resource : ErrorKind::input);
   error.file(path).actual(std::generic_category().message(code));
-  if (code == ENOSPC || code == EDQUOT) error.hint("free some disk space or choose another output directory");
+  if (code == ENOSPC || code == EDQUOT)
+    error.hint("free some disk space or choose another output directory");
   return error;
 }
 

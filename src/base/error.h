@@ -2,7 +2,8 @@
 //
 // A user-visible failure is an Error with fields, filled where each fact is known:
 //
-//   throw Error("tensor has the wrong shape").file(path).tensor(name).expected("[8, 4]").actual("[4, 8]");
+//   throw Error("tensor has the wrong shape").file(path).tensor(name).expected("[8,
+//   4]").actual("[4, 8]");
 //
 // Library code neither prints nor exits; the command line prints an Error once and turns its kind
 // into the exit status, the server turns its fields into JSON.

@@ -35,7 +35,8 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
   OutputFile file(temporary);
   file.append(contents);
   file.close();
-  if (::rename(temporary.c_str(), path.c_str()) != 0) throw system_error("rename a file to its final name", path);
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    throw system_error("rename a file to its final name", path);
   sync_directory(path.parent_path());
 }
 
@@ -51,7 +52,7 @@ void sync_directory(const std::filesystem::path& directory) {
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) throw system_error("open a file", path);
-  struct stat status {};
+  struct stat status{};
   if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(descriptor);
     throw Error("not a regular file").file(path);
@@ -120,9 +121,7 @@ OutputFile& OutputFile::operator=(OutputFile&& other) noexcept {
   return *this;
 }
 
-void OutputFile::append(std::span<const std::byte> bytes) {
-  write_at(size_, bytes);
-}
+void OutputFile::append(std::span<const std::byte> bytes) { write_at(size_, bytes); }
 
 void OutputFile::append(std::string_view text) {
   append(std::as_bytes(std::span(text.data(), text.size())));
@@ -130,7 +129,8 @@ void OutputFile::append(std::string_view text) {
 
 void OutputFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
-    const ssize_t written = ::pwrite(descriptor_, bytes.data(), std::min(bytes.size(), kMaxWrite), static_cast<off_t>(offset));
+    const ssize_t written = ::pwrite(descriptor_, bytes.data(), std::min(bytes.size(), kMaxWrite),
+                                     static_cast<off_t>(offset));
     if (written < 0) {
       if (errno == EINTR) continue;
       throw system_error("write a file", path_);

@@ -13,8 +13,8 @@ namespace qround {
 // The whole file as bytes. Throws Error naming the path.
 std::string read_file(const std::filesystem::path& path);
 
-// Makes `path` hold `contents`, all or nothing: temporary file beside it, fsync, rename, fsync of the
-// directory. A kill at any instant leaves the old file or the new one.
+// Makes `path` hold `contents`, all or nothing: temporary file beside it, fsync, rename, fsync of
+// the directory. A kill at any instant leaves the old file or the new one.
 void write_file_atomically(const std::filesystem::path& path, std::string_view contents);
 
 // Makes names created, renamed or removed in `directory` durable.
@@ -24,7 +24,8 @@ void sync_directory(const std::filesystem::path& directory);
 class MappedFile {
  public:
   MappedFile() = default;
-  explicit MappedFile(const std::filesystem::path& path);  // throws Error; an empty file maps to no bytes
+  explicit MappedFile(
+      const std::filesystem::path& path);  // throws Error; an empty file maps to no bytes
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;

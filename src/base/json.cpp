@@ -40,7 +40,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool end_object() override { return close(); }
   bool start_array(size_t) override { return open(Json::array()); }
   bool end_array() override { return close(); }
-  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) override {
+  bool parse_error(size_t position, const std::string&,
+                   const nlohmann::detail::exception& e) override {
     position_ = position;
     message_ = e.what();
     return false;
@@ -84,7 +85,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   size_t position_ = 0;
 };
 
-// nlohmann's text is "[json.exception...] parse error at line L, column C: reason"; keep what follows the tag.
+// nlohmann's text is "[json.exception...] parse error at line L, column C: reason"; keep what
+// follows the tag.
 std::string reason_of(const std::string& message) {
   const size_t tag_end = message.find("] ");
   return tag_end == std::string::npos ? message : message.substr(tag_end + 2);
@@ -99,14 +101,29 @@ void dump_string(std::string_view text, bool ensure_ascii, std::string& out) {
   for (size_t i = 0; i < text.size(); ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
     switch (c) {
-      case '"': out += "\\\""; continue;
-      case '\\': out += "\\\\"; continue;
-      case '\n': out += "\\n"; continue;
-      case '\r': out += "\\r"; continue;
-      case '\t': out += "\\t"; continue;
-      case '\b': out += "\\b"; continue;
-      case '\f': out += "\\f"; continue;
-      default: break;
+      case '"':
+        out += "\\\"";
+        continue;
+      case '\\':
+        out += "\\\\";
+        continue;
+      case '\n':
+        out += "\\n";
+        continue;
+      case '\r':
+        out += "\\r";
+        continue;
+      case '\t':
+        out += "\\t";
+        continue;
+      case '\b':
+        out += "\\b";
+        continue;
+      case '\f':
+        out += "\\f";
+        continue;
+      default:
+        break;
     }
     if (c < 0x20) {
       out += fmt::format("\\u{:04x}", c);
@@ -167,7 +184,8 @@ class Writer {
     std::vector<const JsonObject::Member*> members;
     for (const auto& member : object) members.push_back(&member);
     if (options_.sort_keys) {
-      std::sort(members.begin(), members.end(), [](auto* a, auto* b) { return a->first < b->first; });
+      std::sort(members.begin(), members.end(),
+                [](auto* a, auto* b) { return a->first < b->first; });
     }
     text_ += '{';
     ++depth_;
@@ -242,7 +260,8 @@ int64_t Json::as_int() const {
   if (is_int()) return std::get<int64_t>(value_);
   if (is_double()) {
     const double number = std::get<double>(value_);
-    if (number == std::floor(number) && std::abs(number) < 9.2e18) return static_cast<int64_t>(number);
+    if (number == std::floor(number) && std::abs(number) < 9.2e18)
+      return static_cast<int64_t>(number);
   }
   if (is_number()) throw Error("JSON number is not an integer").actual(dump());
   throw_type("integer", *this);
@@ -367,7 +386,8 @@ std::string format_double(double value) {
   char buffer[40];
   const double magnitude = std::abs(value);
   // Python's repr switches to exponents below 1e-4 and from 1e16 on.
-  const auto format = magnitude >= 1e16 || magnitude < 1e-4 ? std::chars_format::scientific : std::chars_format::fixed;
+  const auto format = magnitude >= 1e16 || magnitude < 1e-4 ? std::chars_format::scientific
+                                                            : std::chars_format::fixed;
   const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, format).ptr;
   std::string text(buffer, end);
   if (format == std::chars_format::fixed && text.find('.') == std::string::npos) text += ".0";

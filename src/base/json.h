@@ -52,8 +52,8 @@ class Json {
 
   // Each throws Error("expected a ... , got a ...") when the value has another type.
   bool as_bool() const;
-  int64_t as_int() const;     // a double with an integral value counts as an integer
-  double as_double() const;   // any number
+  int64_t as_int() const;    // a double with an integral value counts as an integer
+  double as_double() const;  // any number
   const std::string& as_string() const;
   const Array& as_array() const;
   Array& as_array();
@@ -80,7 +80,8 @@ class Json {
 
  private:
   // JsonObject is incomplete here; a vector of exactly one holds it.
-  std::variant<std::monostate, bool, int64_t, double, std::string, Array, std::vector<JsonObject>> value_;
+  std::variant<std::monostate, bool, int64_t, double, std::string, Array, std::vector<JsonObject>>
+      value_;
 };
 
 // Members in insertion order; look-up by key is O(1) once the object is large.
@@ -107,7 +108,8 @@ class JsonObject {
   std::unordered_map<std::string, size_t> index_;  // filled only beyond kIndexedSize members
 };
 
-// The shortest decimal that reads back as `value`, written as Python's repr writes it ("1.0", "1e-05").
+// The shortest decimal that reads back as `value`, written as Python's repr writes it ("1.0",
+// "1e-05").
 std::string format_double(double value);
 
 }  // namespace qround

@@ -36,9 +36,15 @@ TensorView TensorView::rows(int64_t begin, int64_t end) const {
 void to_f32(const TensorView& tensor, float* out) {
   const auto count = static_cast<size_t>(tensor.count());
   switch (tensor.dtype) {
-    case DType::f32: std::memcpy(out, tensor.data, count * sizeof(float)); return;
-    case DType::bf16: std::transform(tensor.as<uint16_t>(), tensor.as<uint16_t>() + count, out, bf16_to_f32); return;
-    case DType::f16: std::transform(tensor.as<uint16_t>(), tensor.as<uint16_t>() + count, out, f16_to_f32); return;
+    case DType::f32:
+      std::memcpy(out, tensor.data, count * sizeof(float));
+      return;
+    case DType::bf16:
+      std::transform(tensor.as<uint16_t>(), tensor.as<uint16_t>() + count, out, bf16_to_f32);
+      return;
+    case DType::f16:
+      std::transform(tensor.as<uint16_t>(), tensor.as<uint16_t>() + count, out, f16_to_f32);
+      return;
     case DType::f64:
     case DType::f8_e4m3:
     case DType::i8:
@@ -49,9 +55,12 @@ void to_f32(const TensorView& tensor, float* out) {
     case DType::u16:
     case DType::u32:
     case DType::u64:
-    case DType::boolean: break;
+    case DType::boolean:
+      break;
   }
-  throw Error("tensor cannot be read as floating point").expected("BF16, F16 or F32").actual(dtype_name(tensor.dtype));
+  throw Error("tensor cannot be read as floating point")
+      .expected("BF16, F16 or F32")
+      .actual(dtype_name(tensor.dtype));
 }
 
 std::vector<float> to_f32(const TensorView& tensor) {

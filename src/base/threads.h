@@ -30,8 +30,9 @@ struct Threads {
 };
 
 // Runs body(index, worker) for every index in [0, n), in any order, worker in [0, threads.count).
-// Indices are handed out one by one, so bodies may differ in cost; make each worth some microseconds.
-// The first exception thrown by a body is rethrown here after all others ended. Nested calls run serially.
+// Indices are handed out one by one, so bodies may differ in cost; make each worth some
+// microseconds. The first exception thrown by a body is rethrown here after all others ended.
+// Nested calls run serially.
 void parallel_for(Threads threads, size_t n, LoopBody body);
 
 }  // namespace qround

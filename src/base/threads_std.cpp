@@ -12,7 +12,9 @@ namespace {
 thread_local bool inside_loop = false;
 }
 
-Threads Threads::all() { return Threads{static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))}; }
+Threads Threads::all() {
+  return Threads{static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))};
+}
 
 void parallel_for(Threads threads, size_t n, LoopBody body) {
   if (threads.count <= 1 || n <= 1 || inside_loop) {

@@ -1,0 +1,56 @@
+// A backend is a complete table of operations with a name. It starts as a copy of `ref` and
+// replaces what it does better, so that everything always runs.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ops/causal_attention.h"
+#include "ops/causal_conv1d.h"
+#include "ops/gated_delta_rule.h"
+#include "ops/gating.h"
+#include "ops/linear.h"
+#include "ops/mixture_of_experts.h"
+#include "ops/rms_norm.h"
+#include "ops/rotary_embedding.h"
+
+namespace qround::ops {
+
+struct OpTable {
+  std::string_view name;
+  LinearFunction* linear;
+  DequantizeRowsFunction* dequantize_rows;
+  ZeroCenteredRmsNormFunction* zero_centered_rms_norm;
+  GatedRmsNormFunction* gated_rms_norm;
+  L2NormFunction* l2_norm;
+  RotaryEmbeddingFunction* rotary_embedding;
+  CausalAttentionFunction* causal_attention;
+  CausalConv1dSiluFunction* causal_conv1d_silu;
+  DeltaRuleGatesFunction* delta_rule_gates;
+  GatedDeltaRuleFunction* gated_delta_rule;
+  RouteFunction* route;
+  ExpertsFunction* experts;
+  SwigluFunction* swiglu;
+  SigmoidGateFunction* sigmoid_gate;
+};
+
+struct Backend {
+  std::string_view name;  // "cpu", "ref"
+  std::string_view description;
+  std::string unusable_because;  // empty: it runs here
+  const OpTable* table = nullptr;
+};
+
+// Best first.
+std::vector<Backend> backends();
+
+// The table named `wanted`, or the best one when `wanted` is empty. Throws Error for an unknown
+// name or one that cannot run here, listing what there is.
+const OpTable& select_backend(std::string_view wanted);
+
+// The vector instructions the fast kernels run with on this machine, for example "AVX3_ZEN4".
+std::string simd_target();
+
+}  // namespace qround::ops

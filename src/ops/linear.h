@@ -1,0 +1,29 @@
+// Linear maps. y[t][n] = sum over k of x[t][k] * W[n][k], accumulated in f32.
+#pragma once
+
+#include "ops/weight.h"
+#include "ops/workspace.h"
+
+namespace qround::ops {
+
+// x [T, K], y [T, N]; T = rows. No bias: the family has none in its text part.
+using LinearFunction = void(const Weight& weight, const float* x, int64_t rows, float* y,
+                            const OpContext& context);
+
+// Rows [begin, end) of W as f32 into out [end - begin, K]: how panels of any weight format are
+// made.
+using DequantizeRowsFunction = void(const Weight& weight, int64_t begin, int64_t end, float* out);
+
+namespace ref {
+LinearFunction linear;
+DequantizeRowsFunction dequantize_rows;
+}  // namespace ref
+
+namespace cpu {
+// One to a few rows: vector dot products straight on the stored weights. More: f32 panels and BLAS,
+// called single-threaded on a grid of tiles that depends on shapes alone.
+LinearFunction linear;
+DequantizeRowsFunction dequantize_rows;
+}  // namespace cpu
+
+}  // namespace qround::ops

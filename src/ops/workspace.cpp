@@ -1,0 +1,39 @@
+#include "ops/workspace.h"
+
+#include <algorithm>
+#include <new>
+
+namespace qround::ops {
+namespace {
+constexpr size_t kAlignment = 64;
+constexpr size_t kMinBlock = size_t{1} << 20;
+}  // namespace
+
+void Workspace::Free::operator()(std::byte* data) const {
+  ::operator delete[](data, std::align_val_t{kAlignment});
+}
+
+void* Workspace::take_bytes(size_t bytes) {
+  bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  while (block_ < blocks_.size() && used_ + bytes > blocks_[block_].size) {
+    ++block_;
+    used_ = 0;
+  }
+  if (block_ == blocks_.size()) {
+    const size_t size = std::max({bytes, kMinBlock, reserved_bytes()});
+    blocks_.push_back(
+        {std::unique_ptr<std::byte[], Free>(new (std::align_val_t{kAlignment}) std::byte[size]),
+         size});
+  }
+  void* taken = blocks_[block_].data.get() + used_;
+  used_ += bytes;
+  return taken;
+}
+
+size_t Workspace::reserved_bytes() const {
+  size_t total = 0;
+  for (const Block& block : blocks_) total += block.size;
+  return total;
+}
+
+}  // namespace qround::ops

@@ -1,0 +1,64 @@
+// Scratch memory for operations: a stack of blocks that grows while a model warms up and is reused
+// from then on, so that a steady decode loop does not allocate.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/threads.h"
+
+namespace qround::ops {
+
+// One thread's property: operations take scratch before they start their parallel loops.
+class Workspace {
+ public:
+  // Everything taken while a Scope lives is given back when it ends. Scopes nest.
+  class Scope {
+   public:
+    explicit Scope(Workspace& workspace)
+        : workspace_(workspace), block_(workspace.block_), used_(workspace.used_) {}
+    ~Scope() {
+      workspace_.block_ = block_;
+      workspace_.used_ = used_;
+    }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+    // `count` uninitialized elements, 64-byte aligned, valid until the scope ends.
+    template <typename T>
+    std::span<T> take(size_t count) {
+      return {static_cast<T*>(workspace_.take_bytes(count * sizeof(T))), count};
+    }
+
+   private:
+    Workspace& workspace_;
+    size_t block_, used_;
+  };
+
+  size_t reserved_bytes() const;
+
+ private:
+  struct Free {
+    void operator()(std::byte* data) const;
+  };
+  struct Block {
+    std::unique_ptr<std::byte[], Free> data;
+    size_t size = 0;
+  };
+
+  void* take_bytes(size_t bytes);
+
+  std::vector<Block> blocks_;
+  size_t block_ = 0;  // index of the block in use
+  size_t used_ = 0;   // bytes used of it
+};
+
+// What every operation gets besides its operands.
+struct OpContext {
+  Threads threads;
+  Workspace& workspace;
+};
+
+}  // namespace qround::ops
