@@ -20,6 +20,9 @@ constexpr size_t kIndexedSize = 16;
 // Builds a Json bottom-up from nlohmann's SAX events; `stack_` holds the open containers.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
  public:
+  enum class DuplicateKeys { last_wins, refused };
+  explicit Builder(DuplicateKeys duplicates) : duplicates_(duplicates) {}
+
   bool null() override { return add(Json()); }
   bool boolean(bool value) override { return add(Json(value)); }
   bool number_integer(number_integer_t value) override { return add(Json(int64_t{value})); }
@@ -34,6 +37,10 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool binary(binary_t&) override { return false; }
   bool start_object(size_t) override { return open(Json::object()); }
   bool key(string_t& value) override {
+    if (duplicates_ == DuplicateKeys::refused && stack_.back().find(value) != nullptr) {
+      message_ = fmt::format("the key \"{}\" stands twice in one object", value);
+      return false;
+    }
     keys_.back() = std::move(value);
     return true;
   }
@@ -78,6 +85,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
 
+  DuplicateKeys duplicates_;
   Json root_;
   std::vector<Json> stack_;
   std::vector<std::string> keys_;
@@ -90,6 +98,13 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
 std::string reason_of(const std::string& message) {
   const size_t tag_end = message.find("] ");
   return tag_end == std::string::npos ? message : message.substr(tag_end + 2);
+}
+
+Json parse_with(Builder builder, std::string_view text, const std::filesystem::path& source) {
+  if (nlohmann::json::sax_parse(text.begin(), text.end(), &builder)) return builder.take();
+  Error error("invalid JSON");
+  if (!source.empty()) error.file(source);
+  throw error.actual(reason_of(builder.message()));
 }
 
 [[noreturn]] void throw_type(std::string_view expected, const Json& actual) {
@@ -234,11 +249,11 @@ Json Json::object(std::initializer_list<std::pair<std::string, Json>> members) {
 }
 
 Json Json::parse(std::string_view text, const std::filesystem::path& source) {
-  Builder builder;
-  if (nlohmann::json::sax_parse(text.begin(), text.end(), &builder)) return builder.take();
-  Error error("invalid JSON");
-  if (!source.empty()) error.file(source);
-  throw error.actual(reason_of(builder.message()));
+  return parse_with(Builder(Builder::DuplicateKeys::last_wins), text, source);
+}
+
+Json Json::parse_unique_keys(std::string_view text, const std::filesystem::path& source) {
+  return parse_with(Builder(Builder::DuplicateKeys::refused), text, source);
 }
 
 Json Json::parse_file(const std::filesystem::path& path) { return parse(read_file(path), path); }

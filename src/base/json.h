@@ -39,6 +39,8 @@ class Json {
   // Throws Error naming line and column. `source` is the file named in the error.
   static Json parse(std::string_view text, const std::filesystem::path& source = {});
   static Json parse_file(const std::filesystem::path& path);
+  // As parse, but an object that names a key twice is an Error (parse keeps the last value, as Python does).
+  static Json parse_unique_keys(std::string_view text, const std::filesystem::path& source = {});
 
   bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
   bool is_bool() const { return std::holds_alternative<bool>(value_); }
