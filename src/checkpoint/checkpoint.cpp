@@ -27,7 +27,7 @@ struct ShardMap {
 };
 
 // Not there and not allowed to look are the same here; opening a file tells them apart.
-bool exists(const fs::path& path) {
+bool file_exists(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
 }
@@ -63,8 +63,8 @@ ShardMap read_index(const fs::path& index_path) {
 
 ShardMap find_shards(const fs::path& directory) {
   const fs::path index_path = directory / kIndexFileName;
-  if (exists(index_path)) return read_index(index_path);
-  if (!exists(directory / kSingleFileName)) {
+  if (file_exists(index_path)) return read_index(index_path);
+  if (!file_exists(directory / kSingleFileName)) {
     throw Error("the directory holds no safetensors checkpoint")
         .file(directory)
         .expected(fmt::format("{} or {}", kIndexFileName, kSingleFileName))
@@ -80,7 +80,8 @@ ShardMap find_shards(const fs::path& directory) {
 
 Json read_config(const fs::path& directory) {
   const fs::path path = directory / "config.json";
-  if (!exists(path)) throw Error("config.json is missing").file(directory).hint(kDownloadAgain);
+  if (!file_exists(path))
+    throw Error("config.json is missing").file(directory).hint(kDownloadAgain);
   Json config = Json::parse_file(path);
   if (!config.is_object())
     throw Error("config.json is no object").file(path).actual(config.type_name());
@@ -138,7 +139,7 @@ Checkpoint Checkpoint::open(const fs::path& directory) {
   for (const std::string& name : shards.file_names) {
     problems.attempt([&] {
       const fs::path path = directory / name;
-      if (!exists(path)) throw Error("shard is missing").file(path).hint(kDownloadAgain);
+      if (!file_exists(path)) throw Error("shard is missing").file(path).hint(kDownloadAgain);
       checkpoint.files_.emplace_back(path);
       opened.push_back(name);
     });
