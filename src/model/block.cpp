@@ -1,0 +1,262 @@
+// The mathematics of a decoder block in order. Shapes are in ops/README.md's letters.
+#include "model/block.h"
+
+#include <cmath>
+#include <cstring>
+
+namespace qround {
+namespace {
+
+using Scope = ops::Workspace::Scope;
+
+void add(const float* x, int64_t count, float* sum) {
+  for (int64_t i = 0; i < count; ++i) sum[i] += x[i];
+}
+
+std::span<float> take(Scope& scope, int64_t count) {
+  return scope.take<float>(static_cast<size_t>(count));
+}
+
+// Per head, q_proj gives D values of the query, then D of the gate.
+void split_query_and_gate(const float* joined, int64_t heads_times_tokens, int64_t head_dim,
+                          float* query, float* gate) {
+  const auto bytes = static_cast<size_t>(head_dim) * sizeof(float);
+  for (int64_t head = 0; head < heads_times_tokens; ++head) {
+    std::memcpy(query + head * head_dim, joined + 2 * head * head_dim, bytes);
+    std::memcpy(gate + head * head_dim, joined + (2 * head + 1) * head_dim, bytes);
+  }
+}
+
+// Columns [first, first + width) of every row of x.
+void copy_columns(const float* x, int64_t rows, int64_t stride, int64_t first, int64_t width,
+                  float* out) {
+  for (int64_t row = 0; row < rows; ++row) {
+    std::memcpy(out + row * width, x + row * stride + first,
+                static_cast<size_t>(width) * sizeof(float));
+  }
+}
+
+struct RotaryTables {
+  std::span<int64_t> positions;          // [T]
+  std::span<float> inverse_frequencies;  // [R/2]
+};
+
+RotaryTables rotary_tables(const AttentionConfig& a, int64_t first_position, int64_t tokens,
+                           Scope& scope) {
+  const RotaryTables tables{scope.take<int64_t>(static_cast<size_t>(tokens)),
+                            take(scope, a.rotary_dim / 2)};
+  for (int64_t t = 0; t < tokens; ++t)
+    tables.positions[static_cast<size_t>(t)] = first_position + t;
+  for (size_t i = 0; i < tables.inverse_frequencies.size(); ++i) {
+    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(a.rotary_dim);
+    tables.inverse_frequencies[i] = static_cast<float>(1.0 / std::pow(a.rope_theta, exponent));
+  }
+  return tables;
+}
+
+// out [T, H] = attention(x), x [T, H] normed.
+void attention_forward(const ModelConfig& config, const AttentionWeights& w, AttentionState& state,
+                       int64_t first_position, int64_t tokens, const float* x, float* out,
+                       const Executor& run) {
+  const AttentionConfig& a = config.attention;
+  const int64_t query_width = a.heads * a.head_dim, kv_width = a.kv_heads * a.head_dim;
+  Scope scope(run.context.workspace);
+  const auto joined = take(scope, tokens * 2 * query_width);
+  const auto query = take(scope, tokens * query_width);
+  const auto gate = take(scope, tokens * query_width);
+  run.ops.linear(w.q_proj, x, tokens, joined.data(), run.context);
+  split_query_and_gate(joined.data(), tokens * a.heads, a.head_dim, query.data(), gate.data());
+
+  state.reserve_more(tokens, kv_width);
+  float* keys = state.keys.data() + state.tokens * kv_width;
+  float* values = state.values.data() + state.tokens * kv_width;
+  run.ops.linear(w.k_proj, x, tokens, keys, run.context);
+  run.ops.linear(w.v_proj, x, tokens, values, run.context);
+  state.tokens += tokens;
+
+  const auto norm = [&](float* rows, int64_t heads, const std::vector<float>& gain) {
+    run.ops.zero_centered_rms_norm(rows, gain.data(), {tokens * heads, a.head_dim, config.norm_eps},
+                                   rows, run.context);
+  };
+  norm(query.data(), a.heads, w.q_norm);
+  norm(keys, a.kv_heads, w.k_norm);
+  const RotaryTables tables = rotary_tables(a, first_position, tokens, scope);
+  const auto rotate = [&](float* rows, int64_t heads) {
+    run.ops.rotary_embedding({.x = rows,
+                              .positions = tables.positions.data(),
+                              .inverse_frequencies = tables.inverse_frequencies.data(),
+                              .tokens = tokens,
+                              .heads = heads,
+                              .head_dim = a.head_dim,
+                              .rotary_dim = a.rotary_dim},
+                             run.context);
+  };
+  rotate(query.data(), a.heads);
+  rotate(keys, a.kv_heads);
+
+  const auto mixed = take(scope, tokens * query_width);
+  run.ops.causal_attention({.q = query.data(),
+                            .keys = state.keys.data(),
+                            .values = state.values.data(),
+                            .out = mixed.data(),
+                            .tokens = tokens,
+                            .context = state.tokens,
+                            .heads = a.heads,
+                            .kv_heads = a.kv_heads,
+                            .head_dim = a.head_dim,
+                            .scale = 1.0f / std::sqrt(static_cast<float>(a.head_dim))},
+                           run.context);
+  run.ops.sigmoid_gate({mixed.data(), gate.data(), tokens, query_width, query_width}, run.context);
+  run.ops.linear(w.o_proj, mixed.data(), tokens, out, run.context);
+}
+
+// out [T, H] = DeltaNet(x), x [T, H] normed.
+void delta_net_forward(const ModelConfig& config, const DeltaNetWeights& w, DeltaNetState& state,
+                       int64_t tokens, const float* x, float* out, const Executor& run) {
+  const DeltaNetConfig& d = config.delta_net;
+  const int64_t channels = d.conv_channels(), key_width = d.key_width(),
+                value_width = d.value_width();
+  Scope scope(run.context.workspace);
+  const auto project = [&](const ops::Weight& weight) {
+    const auto projected = take(scope, tokens * ops::outputs(weight));
+    run.ops.linear(weight, x, tokens, projected.data(), run.context);
+    return projected;
+  };
+  const auto qkv = project(w.in_proj_qkv);
+  const auto z = project(w.in_proj_z);
+  const auto b = project(w.in_proj_b);
+  const auto a = project(w.in_proj_a);
+
+  const auto mixed = take(scope, tokens * channels);
+  run.ops.causal_conv1d_silu({.u = qkv.data(),
+                              .weight = w.conv1d.data(),
+                              .history = state.conv_history.data(),
+                              .out = mixed.data(),
+                              .tokens = tokens,
+                              .channels = channels,
+                              .taps = d.conv_taps},
+                             run.context);
+  const auto q = take(scope, tokens * key_width);
+  const auto k = take(scope, tokens * key_width);
+  copy_columns(mixed.data(), tokens, channels, 0, key_width, q.data());
+  copy_columns(mixed.data(), tokens, channels, key_width, key_width, k.data());
+  const int64_t key_rows = tokens * d.key_heads;
+  run.ops.l2_norm(q.data(), key_rows, d.key_dim, 1.0f / std::sqrt(static_cast<float>(d.key_dim)),
+                  q.data(), run.context);
+  run.ops.l2_norm(k.data(), key_rows, d.key_dim, 1.0f, k.data(), run.context);
+
+  const auto log_decay = take(scope, tokens * d.value_heads);
+  const auto beta = take(scope, tokens * d.value_heads);
+  run.ops.delta_rule_gates({.a = a.data(),
+                            .b = b.data(),
+                            .a_log = w.a_log.data(),
+                            .dt_bias = w.dt_bias.data(),
+                            .log_decay = log_decay.data(),
+                            .beta = beta.data(),
+                            .tokens = tokens,
+                            .value_heads = d.value_heads},
+                           run.context);
+  const auto read = take(scope, tokens * value_width);
+  run.ops.gated_delta_rule({.q = q.data(),
+                            .k = k.data(),
+                            .v = mixed.data() + 2 * key_width,
+                            .log_decay = log_decay.data(),
+                            .beta = beta.data(),
+                            .state = state.recurrent.data(),
+                            .out = read.data(),
+                            .tokens = tokens,
+                            .key_heads = d.key_heads,
+                            .value_heads = d.value_heads,
+                            .key_dim = d.key_dim,
+                            .value_dim = d.value_dim,
+                            .q_stride = key_width,
+                            .k_stride = key_width,
+                            .v_stride = channels},
+                           run.context);
+  run.ops.gated_rms_norm(read.data(), z.data(), w.norm.data(),
+                         {tokens * d.value_heads, d.value_dim, config.norm_eps}, read.data(),
+                         run.context);
+  run.ops.linear(w.out_proj, read.data(), tokens, out, run.context);
+}
+
+void swiglu_forward(const ops::SwigluWeights& w, int64_t tokens, const float* x, float* out,
+                    const Executor& run) {
+  Scope scope(run.context.workspace);
+  const int64_t width = ops::outputs(w.gate);
+  const auto gate = take(scope, tokens * width);
+  const auto up = take(scope, tokens * width);
+  run.ops.linear(w.gate, x, tokens, gate.data(), run.context);
+  run.ops.linear(w.up, x, tokens, up.data(), run.context);
+  run.ops.swiglu(gate.data(), up.data(), tokens * width, gate.data(), run.context);
+  run.ops.linear(w.down, gate.data(), tokens, out, run.context);
+}
+
+// out [T, H] = sum of the chosen experts' outputs + sigmoid(shared gate) * shared expert.
+void moe_forward(const ModelConfig& config, const MoeWeights& w, int64_t tokens, const float* x,
+                 float* out, const Executor& run) {
+  const MoeConfig& moe = *config.moe;
+  Scope scope(run.context.workspace);
+  const auto logits = take(scope, tokens * moe.experts);
+  const auto chosen = scope.take<int32_t>(static_cast<size_t>(tokens * moe.chosen));
+  const auto weights = take(scope, tokens * moe.chosen);
+  run.ops.linear(w.router, x, tokens, logits.data(), run.context);
+  run.ops.route({.logits = logits.data(),
+                 .experts = chosen.data(),
+                 .weights = weights.data(),
+                 .tokens = tokens,
+                 .n_experts = moe.experts,
+                 .n_chosen = moe.chosen},
+                run.context);
+  run.ops.experts({.x = x,
+                   .experts = chosen.data(),
+                   .weights = weights.data(),
+                   .expert_weights = w.experts,
+                   .out = out,
+                   .tokens = tokens,
+                   .hidden = config.hidden,
+                   .n_chosen = moe.chosen},
+                  run.context);
+
+  const auto shared = take(scope, tokens * config.hidden);
+  const auto gate = take(scope, tokens);
+  swiglu_forward(w.shared, tokens, x, shared.data(), run);
+  run.ops.linear(w.shared_expert_gate, x, tokens, gate.data(), run.context);
+  run.ops.sigmoid_gate({shared.data(), gate.data(), tokens, config.hidden, 1}, run.context);
+  add(shared.data(), tokens * config.hidden, out);
+}
+
+}  // namespace
+
+void block_forward(const ModelConfig& config, const BlockWeights& weights, BlockState& state,
+                   int64_t first_position, int64_t tokens, float* hidden,
+                   const Executor& executor) {
+  const int64_t count = tokens * config.hidden;
+  const ops::RmsNormShape rows{tokens, config.hidden, config.norm_eps};
+  Scope scope(executor.context.workspace);
+  const auto normed = take(scope, count);
+  const auto change = take(scope, count);
+
+  executor.ops.zero_centered_rms_norm(hidden, weights.input_norm.data(), rows, normed.data(),
+                                      executor.context);
+  if (const auto* attention = std::get_if<AttentionWeights>(&weights.mixer)) {
+    attention_forward(config, *attention, std::get<AttentionState>(state), first_position, tokens,
+                      normed.data(), change.data(), executor);
+  } else {
+    delta_net_forward(config, std::get<DeltaNetWeights>(weights.mixer),
+                      std::get<DeltaNetState>(state), tokens, normed.data(), change.data(),
+                      executor);
+  }
+  add(change.data(), count, hidden);
+
+  executor.ops.zero_centered_rms_norm(hidden, weights.post_attention_norm.data(), rows,
+                                      normed.data(), executor.context);
+  if (const auto* moe = std::get_if<MoeWeights>(&weights.feed_forward)) {
+    moe_forward(config, *moe, tokens, normed.data(), change.data(), executor);
+  } else {
+    swiglu_forward(std::get<ops::SwigluWeights>(weights.feed_forward), tokens, normed.data(),
+                   change.data(), executor);
+  }
+  add(change.data(), count, hidden);
+}
+
+}  // namespace qround

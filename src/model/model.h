@@ -1,0 +1,73 @@
+// A network ready to run: weights mapped from a checkpoint, forward pass, MTP head.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "model/block.h"
+#include "model/block_weights.h"
+#include "model/model_config.h"
+#include "model/sequence_state.h"
+#include "model/tensor_table.h"
+
+namespace qround {
+
+// The head that drafts further tokens: one more attention block that reads the embedding of token
+// i+1 and the final hidden state of token i.
+struct MtpWeights {
+  std::vector<float> embedding_norm, hidden_norm, final_norm;  // [H]
+  ops::Weight fc;  // [H, 2H]: columns of the embedding first
+  BlockWeights block;
+};
+
+// Immutable after loading; several threads may run it, each with its own Executor and states.
+class Model {
+ public:
+  // The checkpoint may be BF16, F16, F32 or int4, experts fused or not. Throws Error listing what
+  // does not fit.
+  static Model load(std::shared_ptr<const Checkpoint> checkpoint);
+
+  const ModelConfig& config() const { return config_; }
+  const TensorTable& table() const { return table_; }
+  const Checkpoint& checkpoint() const { return *checkpoint_; }
+  bool has_mtp() const { return mtp_.has_value(); }
+
+  // The residual stream at a point of the forward pass, for oracles: level 0 is the embeddings,
+  // level L the output of layer L - 1, one more than the number of layers the final norm. [T, H].
+  using Observer = std::function<void(int64_t level, std::span<const float> hidden)>;
+
+  // Runs `ids` after the tokens `state` holds and advances it. hidden [T, H]: the final norm's
+  // output, which both the logits and the MTP head read. Throws Error for an id outside the
+  // vocabulary; `state` is unchanged then.
+  void forward(std::span<const int32_t> ids, SequenceState& state, float* hidden,
+               const Executor& executor, const Observer& observer = nullptr) const;
+
+  // logits [rows, vocab] of hidden [rows, H], of forward or mtp_forward.
+  void logits(const float* hidden, int64_t rows, float* logits, const Executor& executor) const;
+
+  // One pass of the MTP head over rows t: (embedding of next_ids[t], hidden[t]), at positions
+  // first_position + t, after the rows `state` holds. out [T, H]: after the head's norm; may be
+  // `hidden`. Needs has_mtp().
+  void mtp_forward(std::span<const int32_t> next_ids, const float* hidden, int64_t first_position,
+                   BlockState& state, float* out, const Executor& executor) const;
+  BlockState empty_mtp_state() const { return empty_block_state(config_, MixerKind::attention); }
+
+ private:
+  Model() = default;
+  void embed(std::span<const int32_t> ids, float* out) const;
+
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  ModelConfig config_;
+  TensorTable table_;
+  TensorView embedding_;  // [vocab, H]
+  ops::Weight lm_head_;   // [vocab, H]
+  std::vector<BlockWeights> blocks_;
+  std::vector<float> final_norm_;  // [H]
+  std::optional<MtpWeights> mtp_;
+};
+
+}  // namespace qround
