@@ -49,13 +49,30 @@ TensorView fused_view(const Checkpoint& checkpoint, const TensorEntry& entry,
   return whole.slice(parameter.expert).rows(parameter.fused_row, parameter.fused_row + rows);
 }
 
-Int4Tensors int4_tensors(const Checkpoint& checkpoint, const Parameter& parameter) {
-  const auto view = [&](const char* suffix) { return checkpoint.view(parameter.module + suffix); };
-  std::optional<TensorView> g_idx;
-  if (checkpoint.find(parameter.module + ".g_idx") != nullptr) g_idx = view(".g_idx");
-  const Int4Tensors int4 = make_int4_tensors(parameter.module, view(".qweight"), view(".qzeros"),
-                                             view(".scales"), g_idx);
-  if (int4.out != parameter.shape[0] || int4.in != parameter.shape[1]) {
+// How the checkpoint says it packs its int4 weights.
+Int4Format int4_format(const Checkpoint& checkpoint, const Parameter& parameter) {
+  const Json* config = checkpoint.config().find("quantization_config");
+  if (config == nullptr) {
+    throw Error("config.json has int4 tensors beside it but no \"quantization_config\"")
+        .file(checkpoint.path() / "config.json")
+        .tensor(parameter.module + ".qweight");
+  }
+  Int4Format format;
+  if (const Json* group_size = config->find("group_size")) format.group_size = group_size->as_int();
+  const auto says = [&](std::string_view key, std::string_view value) {
+    const Json* text = config->find(key);
+    return text != nullptr && text->is_string() && text->as_string() == value;
+  };
+  const bool zeros_as_they_are =
+      says("checkpoint_format", "gptq_v2") || says("packing_format", "auto_round") ||
+      says("packing_format", "auto_round:gptq") || says("packing_format", "auto_round:gptqmodel");
+  if (zeros_as_they_are) format.zero_offset = 0;
+  return format;
+}
+
+Int4Tensors stored_int4(const Checkpoint& checkpoint, const Parameter& parameter) {
+  Int4Tensors int4 = int4_tensors(checkpoint, parameter.module, int4_format(checkpoint, parameter));
+  if (int4.shape.out != parameter.shape[0] || int4.shape.in != parameter.shape[1]) {
     throw Error("int4 tensors have the wrong shape")
         .file(checkpoint.path())
         .tensor(parameter.module + ".qweight")
@@ -108,7 +125,7 @@ StoredParameter find_stored(const Checkpoint& checkpoint, const Parameter& param
   }
   if (own != nullptr) return checked_view(checkpoint, *own, parameter.shape);
   if (fused != nullptr) return fused_view(checkpoint, *fused, parameter);
-  if (int4) return int4_tensors(checkpoint, parameter);
+  if (int4) return stored_int4(checkpoint, parameter);
   return std::monostate();
 }
 
@@ -122,9 +139,10 @@ ops::Weight stored_weight(const Checkpoint& checkpoint, const Parameter& paramet
                            .qzeros = int4->qzeros.as<uint32_t>(),
                            .scales = int4->scales.as<uint16_t>(),
                            .g_idx = int4->g_idx ? int4->g_idx->as<int32_t>() : nullptr,
-                           .n = int4->out,
-                           .k = int4->in,
-                           .group_size = int4->group_size};
+                           .n = int4->shape.out,
+                           .k = int4->shape.in,
+                           .group_size = int4->shape.group_size,
+                           .zero_offset = int4->zero_offset};
   }
   throw missing(checkpoint, parameter);
 }

@@ -26,6 +26,7 @@ struct Int4Weight {
   const uint16_t* scales = nullptr;   // [groups, N] f16, signed
   const int32_t* g_idx = nullptr;     // [K] or null
   int64_t n = 0, k = 0, group_size = 128;
+  int zero_offset = 1;  // 1: zeros are stored minus one (GPTQ v1); 0: as they are (v2)
 };
 
 using Weight = std::variant<DenseWeight, Int4Weight>;

@@ -29,7 +29,7 @@ inline float weight_value(const Int4Weight& weight, int64_t n, int64_t k) {
   const uint32_t code_word = weight.qweight[k / 8 * weight.n + n];
   const uint32_t zero_word = weight.qzeros[group * zero_words + n / 8];
   const int code = static_cast<int>(code_word >> (4 * (k % 8)) & 0xFu);
-  const int zero = static_cast<int>(zero_word >> (4 * (n % 8)) & 0xFu) + 1;
+  const int zero = static_cast<int>(zero_word >> (4 * (n % 8)) & 0xFu) + weight.zero_offset;
   return f16_to_f32(weight.scales[group * weight.n + n]) * static_cast<float>(code - zero);
 }
 
