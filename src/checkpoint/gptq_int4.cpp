@@ -98,23 +98,25 @@ struct RowPiece {
 // groups: the row's [n_groups]. weights: [n_words * 8].
 void dequantize_piece(const Int4Tensors& tensors, const RowPiece& piece,
                       const GroupParameters* groups, float* weights) {
+  uint8_t codes[kTileWords * kCodesPerWord];
+  for (int64_t w = 0; w < piece.n_words; ++w)
+    unpack_word(piece.words[w], codes + w * kCodesPerWord);
+  const int64_t first = piece.first * kCodesPerWord;
+  const int64_t end = first + piece.n_words * kCodesPerWord;
+  if (tensors.g_idx) {
+    const int32_t* g_idx = tensors.g_idx->as<int32_t>();
+    for (int64_t k = first; k < end; ++k) {
+      const auto [scale, zero] = groups[g_idx[k]];
+      weights[k - first] = scale * (static_cast<float>(codes[k - first]) - zero);
+    }
+    return;
+  }
   const int64_t group_size = tensors.shape.group_size;
-  const int32_t* g_idx = tensors.g_idx ? tensors.g_idx->as<int32_t>() : nullptr;
-  const bool word_has_one_group = g_idx == nullptr && group_size % kCodesPerWord == 0;
-  for (int64_t w = 0; w < piece.n_words; ++w, weights += kCodesPerWord) {
-    uint8_t codes[kCodesPerWord];
-    unpack_word(piece.words[w], codes);
-    const int64_t k = (piece.first + w) * kCodesPerWord;
-    if (word_has_one_group) {
-      const auto [scale, zero] = groups[k / group_size];
-      for (int j = 0; j < kCodesPerWord; ++j)
-        weights[j] = scale * (static_cast<float>(codes[j]) - zero);
-      continue;
-    }
-    for (int j = 0; j < kCodesPerWord; ++j) {
-      const auto [scale, zero] = groups[g_idx != nullptr ? g_idx[k + j] : (k + j) / group_size];
-      weights[j] = scale * (static_cast<float>(codes[j]) - zero);
-    }
+  for (int64_t k = first; k < end;) {
+    const auto [scale, zero] = groups[k / group_size];
+    const int64_t group_end = std::min(end, (k / group_size + 1) * group_size);
+    for (; k < group_end; ++k)
+      weights[k - first] = scale * (static_cast<float>(codes[k - first]) - zero);
   }
 }
 

@@ -1,11 +1,10 @@
 // The GPTQ layout of 4-bit linears, as AutoRound, GPTQModel, vLLM, SGLang and transformers share it
 // (docs/formats/gptq_int4.md). A linear P with weight W [out, in] is stored as
 //
-//   P.qweight  I32  [in/8, out]              eight codes to a word, along `in`
-//   P.qzeros   I32  [groups, ceil(out/8)]    eight zeros to a word, along `out`
-//   P.scales   F16  [groups, out]            signed
-//   P.g_idx    I32  [in]                     optional: the group of every input; else input /
-//   group_size
+//   P.qweight  I32  [in/8, out]             eight codes to a word, along `in`
+//   P.qzeros   I32  [groups, ceil(out/8)]   eight zeros to a word, along `out`
+//   P.scales   F16  [groups, out]           signed
+//   P.g_idx    I32  [in]                    optional: each input's group; else k / group_size
 //
 //   word (r, n) of qweight, W's row n, inputs 8r .. 8r+7, the lowest four bits first:
 //
@@ -56,12 +55,12 @@ struct RowRange {
 
 // The tensors of one linear, checked against each other.
 struct Int4Tensors {
-  Int4Shape shape;
-  TensorView qweight;  // shape.qweight() i32
-  TensorView qzeros;   // shape.qzeros() i32
-  TensorView scales;   // shape.scales() f16
-  std::optional<TensorView>
-      g_idx;            // [in] i32, each in [0, n_groups); absent when it says input / group_size
+  Int4Shape shape = {};
+  TensorView qweight = {};  // shape.qweight() i32
+  TensorView qzeros = {};   // shape.qzeros() i32
+  TensorView scales = {};   // shape.scales() f16
+  // [in] i32, each in [0, n_groups); absent as well when the file's says k / group_size.
+  std::optional<TensorView> g_idx = {};
   int zero_offset = 1;  // zero = stored nibble + zero_offset
 };
 
@@ -91,11 +90,14 @@ void pack_zeros(const Int4Shape& shape, RowRange rows, const uint8_t* zeros, int
 
 // --- Reading, into rows that lie one after the other.
 
-void unpack_codes(const Int4Tensors& tensors, RowRange rows, uint8_t* codes);  // [rows, in], 0..15
-void unpack_scales(const Int4Tensors& tensors, RowRange rows,
-                   uint16_t* row_scales);  // [rows, n_groups] f16 bits
-void unpack_zeros(const Int4Tensors& tensors, RowRange rows,
-                  uint8_t* zeros);  // [rows, n_groups], 0..16
+// codes: [rows, in], each 0..15.
+void unpack_codes(const Int4Tensors& tensors, RowRange rows, uint8_t* codes);
+
+// row_scales: [rows, n_groups] f16 bits.
+void unpack_scales(const Int4Tensors& tensors, RowRange rows, uint16_t* row_scales);
+
+// zeros: [rows, n_groups], each 0..16.
+void unpack_zeros(const Int4Tensors& tensors, RowRange rows, uint8_t* zeros);
 
 // weights: [rows, in], the exact f32 product of scale and (code - zero).
 void dequantize_int4(const Int4Tensors& tensors, RowRange rows, float* weights);

@@ -25,7 +25,7 @@ namespace qround {
 struct TensorEntry {
   std::string name;
   DType dtype = DType::f32;
-  Shape shape;
+  Shape shape = {};
   uint64_t begin = 0;   // byte offsets from the start of the file, header included
   uint64_t end = 0;     // one past the last byte
   size_t file_idx = 0;  // which file of a Checkpoint; 0 in a file of its own

@@ -18,7 +18,7 @@ namespace qround {
 struct TensorSpec {
   std::string name;
   DType dtype = DType::f32;
-  Shape shape;
+  Shape shape = {};
 
   uint64_t bytes() const {
     return static_cast<uint64_t>(element_count(shape)) * dtype_bytes(dtype);

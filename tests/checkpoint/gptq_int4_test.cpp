@@ -75,8 +75,7 @@ struct NaiveLinear {
     return {.shape = shape,
             .qweight = view_of(DType::i32, shape.qweight(), qweight),
             .qzeros = view_of(DType::i32, shape.qzeros(), qzeros),
-            .scales = view_of(DType::f16, shape.scales(), file_scales),
-            .g_idx = std::nullopt};
+            .scales = view_of(DType::f16, shape.scales(), file_scales)};
   }
 };
 
