@@ -21,6 +21,21 @@ constexpr OpTable kRefTable = {
     .experts = ref::experts,
     .swiglu = ref::swiglu,
     .sigmoid_gate = ref::sigmoid_gate,
+    .linear_backward_input = ref::linear_backward_input,
+    .weight_gradient_tiles = ref::weight_gradient_tiles,
+    .zero_centered_rms_norm_backward = ref::zero_centered_rms_norm_backward,
+    .gated_rms_norm_backward = ref::gated_rms_norm_backward,
+    .l2_norm_backward = ref::l2_norm_backward,
+    .rotary_embedding_backward = ref::rotary_embedding_backward,
+    .causal_attention_backward = ref::causal_attention_backward,
+    .causal_conv1d_silu_backward = ref::causal_conv1d_silu_backward,
+    .delta_rule_gates_backward = ref::delta_rule_gates_backward,
+    .gated_delta_rule_backward = ref::gated_delta_rule_backward,
+    .route_backward = ref::route_backward,
+    .grouped_experts = ref::grouped_experts,
+    .grouped_experts_backward = ref::grouped_experts_backward,
+    .swiglu_backward = ref::swiglu_backward,
+    .sigmoid_gate_backward = ref::sigmoid_gate_backward,
 };
 
 constexpr OpTable make_cpu_table() {

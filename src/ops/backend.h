@@ -15,6 +15,7 @@
 #include "ops/mixture_of_experts.h"
 #include "ops/rms_norm.h"
 #include "ops/rotary_embedding.h"
+#include "ops/weight_gradient.h"
 
 namespace qround::ops {
 
@@ -34,6 +35,22 @@ struct OpTable {
   ExpertsFunction* experts;
   SwigluFunction* swiglu;
   SigmoidGateFunction* sigmoid_gate;
+  // Gradients, and the forward pass that keeps what they need.
+  LinearBackwardInputFunction* linear_backward_input;
+  WeightGradientTilesFunction* weight_gradient_tiles;
+  ZeroCenteredRmsNormBackwardFunction* zero_centered_rms_norm_backward;
+  GatedRmsNormBackwardFunction* gated_rms_norm_backward;
+  L2NormBackwardFunction* l2_norm_backward;
+  RotaryEmbeddingBackwardFunction* rotary_embedding_backward;
+  CausalAttentionBackwardFunction* causal_attention_backward;
+  CausalConv1dSiluBackwardFunction* causal_conv1d_silu_backward;
+  DeltaRuleGatesBackwardFunction* delta_rule_gates_backward;
+  GatedDeltaRuleBackwardFunction* gated_delta_rule_backward;
+  RouteBackwardFunction* route_backward;
+  GroupedExpertsFunction* grouped_experts;
+  GroupedExpertsBackwardFunction* grouped_experts_backward;
+  SwigluBackwardFunction* swiglu_backward;
+  SigmoidGateBackwardFunction* sigmoid_gate_backward;
 };
 
 struct Backend {

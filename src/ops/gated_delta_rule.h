@@ -39,14 +39,59 @@ struct GatedDeltaRuleArgs {
 // another order).
 using GatedDeltaRuleFunction = void(const GatedDeltaRuleArgs& args, const OpContext& context);
 
+struct DeltaRuleGatesBackwardArgs {
+  const float* a = nullptr;            // [T, Hv]
+  const float* b = nullptr;            // [T, Hv]
+  const float* a_log = nullptr;        // [Hv]
+  const float* dt_bias = nullptr;      // [Hv]
+  const float* d_log_decay = nullptr;  // [T, Hv]
+  const float* d_beta = nullptr;       // [T, Hv]
+  float* da = nullptr;                 // [T, Hv], may be a or d_log_decay
+  float* db = nullptr;                 // [T, Hv], may be b or d_beta
+  float* d_a_log = nullptr;            // [Hv], added to; or null
+  float* d_dt_bias = nullptr;          // [Hv], added to; or null
+  int64_t tokens = 0, value_heads = 0;
+};
+using DeltaRuleGatesBackwardFunction = void(const DeltaRuleGatesBackwardArgs& args,
+                                            const OpContext& context);
+
+// Gradients inside each of `sequences` sequences of T tokens that start with a state of zeros and
+// whose final state nobody reads. Row t of sequence s is row s * T + t of every operand.
+struct GatedDeltaRuleBackwardArgs {
+  const float* q = nullptr;          // [sequences, T, Hk, Dk], normalized and scaled
+  const float* k = nullptr;          // [sequences, T, Hk, Dk], normalized
+  const float* v = nullptr;          // [sequences, T, Hv, Dv]
+  const float* log_decay = nullptr;  // [sequences, T, Hv]
+  const float* beta = nullptr;       // [sequences, T, Hv]
+  const float* d_out = nullptr;      // [sequences, T, Hv, Dv]
+  float* dq = nullptr;               // [sequences, T, Hk, Dk], the sum over the value heads of each
+  float* dk = nullptr;               // [sequences, T, Hk, Dk]
+  float* dv = nullptr;               // [sequences, T, Hv, Dv]
+  float* d_log_decay = nullptr;      // [sequences, T, Hv]
+  float* d_beta = nullptr;           // [sequences, T, Hv]
+  int64_t sequences = 1, tokens = 0;
+  int64_t key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0;
+  int64_t q_stride = 0, k_stride = 0, v_stride = 0;     // floats from one token to the next
+  int64_t dq_stride = 0, dk_stride = 0, dv_stride = 0;  // d_out has Hv * Dv
+};
+
+// The fast version goes through chunks of 64 tokens from the last to the first; it repeats the
+// forward pass inside and needs no result of it.
+using GatedDeltaRuleBackwardFunction = void(const GatedDeltaRuleBackwardArgs& args,
+                                            const OpContext& context);
+
 namespace ref {
 DeltaRuleGatesFunction delta_rule_gates;
 GatedDeltaRuleFunction gated_delta_rule;
+DeltaRuleGatesBackwardFunction delta_rule_gates_backward;
+GatedDeltaRuleBackwardFunction gated_delta_rule_backward;
 }  // namespace ref
 
 namespace cpu {
 DeltaRuleGatesFunction delta_rule_gates;
 GatedDeltaRuleFunction gated_delta_rule;
+DeltaRuleGatesBackwardFunction delta_rule_gates_backward;
+GatedDeltaRuleBackwardFunction gated_delta_rule_backward;
 }  // namespace cpu
 
 }  // namespace qround::ops

@@ -14,9 +14,20 @@ using LinearFunction = void(const Weight& weight, const float* x, int64_t rows, 
 // made.
 using DequantizeRowsFunction = void(const Weight& weight, int64_t begin, int64_t end, float* out);
 
+// dx = dy W: the gradient of x.
+struct LinearBackwardInputArgs {
+  const float* dy = nullptr;  // [T, N]
+  float* dx = nullptr;        // [T, K]
+  int64_t rows = 0;           // T
+  bool add_to_dx = false;     // dx += instead of dx =
+};
+using LinearBackwardInputFunction = void(const Weight& weight, const LinearBackwardInputArgs& args,
+                                         const OpContext& context);
+
 namespace ref {
 LinearFunction linear;
 DequantizeRowsFunction dequantize_rows;
+LinearBackwardInputFunction linear_backward_input;
 }  // namespace ref
 
 namespace cpu {
@@ -24,6 +35,7 @@ namespace cpu {
 // called single-threaded on a grid of tiles that depends on shapes alone.
 LinearFunction linear;
 DequantizeRowsFunction dequantize_rows;
+LinearBackwardInputFunction linear_backward_input;
 }  // namespace cpu
 
 }  // namespace qround::ops

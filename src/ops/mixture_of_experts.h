@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "ops/weight.h"
+#include "ops/weight_gradient.h"
 #include "ops/workspace.h"
 
 namespace qround::ops {
@@ -32,14 +34,77 @@ struct ExpertsArgs {
 // Tokens are grouped by expert, so each touched expert's weights are read once.
 using ExpertsFunction = void(const ExpertsArgs& args, const OpContext& context);
 
+// No gradient flows through the choice itself: logits of experts that were not chosen get zero.
+struct RouteBackwardArgs {
+  const int32_t* experts = nullptr;  // [T, A]
+  const float* weights = nullptr;    // [T, A]
+  const float* d_weights = nullptr;  // [T, A]
+  float* d_logits = nullptr;         // [T, E], overwritten
+  int64_t tokens = 0, n_experts = 0, n_chosen = 0;
+};
+using RouteBackwardFunction = void(const RouteBackwardArgs& args, const OpContext& context);
+
+// The (token, slot) pairs of a batch in order of expert, then token: rows of what is called grouped
+// below.
+struct ExpertGroups {
+  std::vector<int64_t> begin;    // [E + 1]; the rows of expert e are begin[e] .. begin[e + 1]
+  std::vector<int32_t> choices;  // [T * A]; row -> token * A + slot
+};
+ExpertGroups group_by_expert(const int32_t* experts, int64_t tokens, int64_t n_chosen,
+                             int64_t n_experts);
+
+// `experts` for training: keeps what the gradients need, sums in order of experts. `gate` and `up`
+// are the outputs of those two maps.
+struct GroupedExpertsArgs {
+  const float* x = nullptr;  // [T, H]
+  const ExpertGroups* groups = nullptr;
+  const float* weights = nullptr;                 // [T, A]
+  std::span<const SwigluWeights> expert_weights;  // [E]
+  float *gate = nullptr, *up = nullptr;           // [T * A, I] grouped, written
+  float* out = nullptr;                           // [T, H], overwritten
+  int64_t tokens = 0, hidden = 0, n_chosen = 0;
+};
+using GroupedExpertsFunction = void(const GroupedExpertsArgs& args, const OpContext& context);
+
+// Matrices of the experts as weight gradients name them.
+enum class ExpertMatrix : int64_t { gate = 0, up = 1, down = 2 };
+constexpr int64_t expert_matrix(int64_t expert, ExpertMatrix which) {
+  return 3 * expert + static_cast<int64_t>(which);
+}
+
+struct GroupedExpertsBackwardArgs {
+  const float* x = nullptr;  // [T, H]
+  const ExpertGroups* groups = nullptr;
+  const float* weights = nullptr;                 // [T, A]
+  std::span<const SwigluWeights> expert_weights;  // [E]
+  float *gate = nullptr, *up = nullptr;           // [T * A, I] as saved; used up as scratch
+  const float* d_out = nullptr;                   // [T, H]
+  float* dx = nullptr;                            // [T, H], added to
+  float* d_weights = nullptr;                     // [T, A], overwritten
+  // Weight gradients: jobs named expert_matrix(expert, which). All tiles of an expert come after
+  // its weights were read for the last time, so the consumer may change them. Experts without
+  // tokens get no call. Null: none.
+  const WeightGradientConsumer* consume = nullptr;
+  const uint8_t* wanted = nullptr;  // [3 E], by expert_matrix; null: all
+  int64_t tokens = 0, hidden = 0, n_chosen = 0;
+};
+using GroupedExpertsBackwardFunction = void(const GroupedExpertsBackwardArgs& args,
+                                            const OpContext& context);
+
 namespace ref {
 RouteFunction route;
 ExpertsFunction experts;
+RouteBackwardFunction route_backward;
+GroupedExpertsFunction grouped_experts;
+GroupedExpertsBackwardFunction grouped_experts_backward;
 }  // namespace ref
 
 namespace cpu {
 RouteFunction route;
 ExpertsFunction experts;
+RouteBackwardFunction route_backward;
+GroupedExpertsFunction grouped_experts;
+GroupedExpertsBackwardFunction grouped_experts_backward;
 }  // namespace cpu
 
 }  // namespace qround::ops

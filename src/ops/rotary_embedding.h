@@ -18,12 +18,17 @@ struct RotaryArgs {
 // inverse_frequency_i in f32, as the reference computes it.
 using RotaryEmbeddingFunction = void(const RotaryArgs& args, const OpContext& context);
 
+// The gradient of a rotation is the rotation back: args.x holds dy and becomes dx.
+using RotaryEmbeddingBackwardFunction = void(const RotaryArgs& args, const OpContext& context);
+
 namespace ref {
 RotaryEmbeddingFunction rotary_embedding;
-}
+RotaryEmbeddingBackwardFunction rotary_embedding_backward;
+}  // namespace ref
 
 namespace cpu {
 RotaryEmbeddingFunction rotary_embedding;
-}
+RotaryEmbeddingBackwardFunction rotary_embedding_backward;
+}  // namespace cpu
 
 }  // namespace qround::ops
