@@ -20,21 +20,22 @@ class Json {
  public:
   using Array = std::vector<Json>;
 
-  Json() = default;  // null
-  Json(std::nullptr_t) {}
-  Json(bool value) : value_(value) {}
-  Json(int value) : value_(int64_t{value}) {}
-  Json(int64_t value) : value_(value) {}
-  Json(uint64_t value) : value_(static_cast<int64_t>(value)) {}
-  Json(double value) : value_(value) {}
-  Json(const char* value) : value_(std::string(value)) {}
-  Json(std::string value) : value_(std::move(value)) {}
-  Json(std::string_view value) : value_(std::string(value)) {}
-  Json(Array value) : value_(std::move(value)) {}
+  Json();  // null
+  Json(std::nullptr_t);
+  Json(bool value);
+  Json(int value);
+  Json(int64_t value);
+  Json(uint64_t value);
+  Json(double value);
+  Json(const char* value);
+  Json(std::string value);
+  Json(std::string_view value);
+  Json(Array value);
   Json(JsonObject value);
   // An object from {key, value} pairs, in this order.
   static Json object(std::initializer_list<std::pair<std::string, Json>> members = {});
-  static Json array(Array values = {}) { return Json(std::move(values)); }
+  static Json array();
+  static Json array(Array values);
 
   // Throws Error naming line and column. `source` is the file named in the error.
   static Json parse(std::string_view text, const std::filesystem::path& source = {});
@@ -109,6 +110,21 @@ class JsonObject {
   std::vector<Member> members_;
   std::unordered_map<std::string, size_t> index_;  // filled only beyond kIndexedSize members
 };
+
+// Here, where JsonObject is complete: a constructor may have to destroy what it made.
+inline Json::Json() = default;
+inline Json::Json(std::nullptr_t) {}
+inline Json::Json(bool value) : value_(value) {}
+inline Json::Json(int value) : value_(int64_t{value}) {}
+inline Json::Json(int64_t value) : value_(value) {}
+inline Json::Json(uint64_t value) : value_(static_cast<int64_t>(value)) {}
+inline Json::Json(double value) : value_(value) {}
+inline Json::Json(const char* value) : value_(std::string(value)) {}
+inline Json::Json(std::string value) : value_(std::move(value)) {}
+inline Json::Json(std::string_view value) : value_(std::string(value)) {}
+inline Json::Json(Array value) : value_(std::move(value)) {}
+inline Json Json::array() { return Json(Array()); }
+inline Json Json::array(Array values) { return Json(std::move(values)); }
 
 // The shortest decimal that reads back as `value`, written as Python's repr writes it ("1.0",
 // "1e-05").
