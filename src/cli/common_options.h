@@ -1,0 +1,37 @@
+// Options that several commands share.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/threads.h"
+#include "engine/sampler.h"
+
+namespace CLI {
+class App;
+}
+
+namespace qround {
+
+struct ComputeOptions {
+  int threads = 0;  // 0: all
+  std::string backend;
+
+  Threads thread_count() const;
+};
+void add_compute_options(CLI::App& app, ComputeOptions& options);
+
+// Sampling as given on the command line; what is not given comes from the model's
+// generation_config.json.
+struct SamplingFlags {
+  SamplingOptions values;
+  bool greedy = false;
+  std::vector<std::string> given;  // names of the flags that were given
+
+  // `generation_config` may be null.
+  SamplingOptions resolve(const class Json& generation_config) const;
+};
+void add_sampling_options(CLI::App& app, SamplingFlags& flags);
+
+}  // namespace qround

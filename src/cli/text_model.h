@@ -1,0 +1,39 @@
+// A model directory ready to talk: network, tokenizer, chat template and the settings its maker
+// recommends.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "engine/session.h"
+#include "model/model.h"
+#include "tokenizer/chat_template.h"
+#include "tokenizer/tokenizer.h"
+
+namespace qround {
+
+struct TextModel {
+  Model model;
+  Tokenizer tokenizer;
+  Json generation_config;            // an empty object when the directory has none
+  std::vector<int32_t> stop_tokens;  // its eos_token_id, or config.json's
+
+  static TextModel load(const std::filesystem::path& directory);
+};
+
+// Rate and counts of one generation.
+struct Timing {
+  int64_t prompt_tokens = 0, new_tokens = 0;
+  double prompt_seconds = 0, decode_seconds = 0;
+
+  std::string text() const;
+  Json json() const;
+};
+
+const char* finish_reason_name(FinishReason reason);
+
+}  // namespace qround
