@@ -17,26 +17,30 @@ namespace {
 
 constexpr uint64_t kAlignment = 64;
 
+// What lies first has the smallest rank: tensors that keep the 64-byte alignment of what follows
+// them, then the others, those of large elements before those of small ones.
+int layout_rank(const TensorSpec& tensor) {
+  if (tensor.bytes() % kAlignment == 0) return 0;
+  constexpr int kLargestElement = 8;
+  return 1 + kLargestElement - static_cast<int>(dtype_bytes(tensor.dtype));
+}
+
 // The tensors in the order in which they lie in the file; offsets count from the first byte of
 // data.
 std::vector<TensorEntry> place(const std::vector<TensorSpec>& tensors) {
-  std::vector<const TensorSpec*> order;
-  for (const TensorSpec& tensor : tensors) order.push_back(&tensor);
-  const auto odd_ones = std::stable_partition(
-      order.begin(), order.end(),
-      [](const TensorSpec* tensor) { return tensor->bytes() % kAlignment == 0; });
-  std::stable_sort(odd_ones, order.end(), [](const TensorSpec* a, const TensorSpec* b) {
-    return dtype_bytes(a->dtype) > dtype_bytes(b->dtype);
-  });
+  std::vector<std::pair<int, size_t>> order;  // rank, index
+  for (size_t i = 0; i < tensors.size(); ++i) order.emplace_back(layout_rank(tensors[i]), i);
+  std::sort(order.begin(), order.end());
   std::vector<TensorEntry> entries;
   uint64_t position = 0;
-  for (const TensorSpec* tensor : order) {
-    entries.push_back({.name = tensor->name,
-                       .dtype = tensor->dtype,
-                       .shape = tensor->shape,
+  for (const auto& [rank, index] : order) {
+    const TensorSpec& tensor = tensors[index];
+    entries.push_back({.name = tensor.name,
+                       .dtype = tensor.dtype,
+                       .shape = tensor.shape,
                        .begin = position,
-                       .end = position + tensor->bytes()});
-    position += tensor->bytes();
+                       .end = position + tensor.bytes()});
+    position += tensor.bytes();
   }
   return entries;
 }
