@@ -7,7 +7,7 @@ find_package(PkgConfig REQUIRED)
 add_library(qround_flags INTERFACE)
 target_include_directories(qround_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_compile_options(qround_flags INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror=switch
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers -Werror=switch
   $<$<BOOL:${QROUND_WERROR}>:-Werror>
   -fno-math-errno -ffp-contract=off)
 if(QROUND_SANITIZE)
