@@ -168,6 +168,19 @@ TEST(GptqInt4, FollowsAGroupIndexAndUnshiftedZeros) {
   }
 }
 
+TEST(GptqInt4, DecodesTheExampleOfTheDocumentation) {
+  const Int4Shape shape{.out = 1, .in = 8, .group_size = 8};
+  const std::vector<int32_t> qweight = {0x76543210}, qzeros = {7};
+  const std::vector<uint16_t> scales = {f32_to_f16(0.5f)};
+  const Int4Tensors tensors{.shape = shape,
+                            .qweight = view_of(DType::i32, shape.qweight(), qweight),
+                            .qzeros = view_of(DType::i32, shape.qzeros(), qzeros),
+                            .scales = view_of(DType::f16, shape.scales(), scales)};
+  std::vector<float> weights(8);
+  dequantize_int4(tensors, {0, 1}, weights.data());
+  EXPECT_THAT(weights, testing::ElementsAre(-4.f, -3.5f, -3.f, -2.5f, -2.f, -1.5f, -1.f, -0.5f));
+}
+
 TEST(GptqInt4, SymmetricZerosAreEight) {
   NaiveLinear linear(11, 16, 8);
   std::fill(linear.qzeros.begin(), linear.qzeros.end(), kSymmetricZeros);
