@@ -137,7 +137,8 @@ TEST_P(ForwardGolden, GreedyContinuationsAreIdentical) {
     Session session(model, executor, {});
     session.append(prompt);
     const Generation generation =
-        generate(session, {.sampling = {}, .max_tokens = 48, .stop_tokens = {}}, [](int32_t) { return true; });
+        generate(session, {.sampling = {}, .max_tokens = 48, .stop_tokens = {}},
+                 [](int32_t) { return true; });
     EXPECT_EQ(generation.tokens, expected) << golden.at("prompt").dump();
   }
 }
@@ -183,7 +184,7 @@ TEST_P(ForeignCheckpoint, LoadsAndGivesTheRecordedLogits) {
 INSTANTIATE_TEST_SUITE_P(AutoRound, ForeignCheckpoint,
                          testing::Values("tests/data/golden/autoround-rtn",
                                          "tests/data/golden/autoround-tuned"),
-                         [](const auto& info) { return info.index == 0 ? "Rtn" : "Tuned"; });
+                         [](const auto& which) { return which.index == 0 ? "Rtn" : "Tuned"; });
 
 }  // namespace
 }  // namespace qround
