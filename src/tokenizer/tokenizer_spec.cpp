@@ -1,0 +1,370 @@
+#include "tokenizer/tokenizer_spec.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include "base/error.h"
+#include "tokenizer/byte_alphabet.h"
+
+namespace qround {
+namespace {
+
+// The pattern of a ByteLevel pre-tokenizer with use_regex, GPT-2's.
+constexpr const char* kByteLevelPattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+// A value and the way to it, so that every complaint names the place.
+class Node {
+ public:
+  Node(const Json& value, std::string place, const std::filesystem::path& file)
+      : value_(&value), place_(std::move(place)), file_(&file) {}
+
+  Node at(std::string_view key) const {
+    if (!value_->is_object()) wrong_type("an object");
+    const Json* member = value_->find(key);
+    if (!member) throw error(fmt::format("{} has no \"{}\"", place_or_file(), key));
+    return child(*member, key);
+  }
+  // nullopt where the member is absent or null.
+  std::optional<Node> find(std::string_view key) const {
+    if (!value_->is_object()) wrong_type("an object");
+    const Json* member = value_->find(key);
+    if (!member || member->is_null()) return std::nullopt;
+    return child(*member, key);
+  }
+  Node element(size_t idx) const {
+    return Node(value_->as_array()[idx], fmt::format("{}[{}]", place_, idx), *file_);
+  }
+
+  bool is_zero() const { return value_->is_number() && value_->as_double() == 0; }
+  bool is_string() const { return value_->is_string(); }
+  const std::string& string() const {
+    if (!value_->is_string()) wrong_type("a string");
+    return value_->as_string();
+  }
+  const Json::Array& array() const {
+    if (!value_->is_array()) wrong_type("an array");
+    return value_->as_array();
+  }
+  const JsonObject& object() const {
+    if (!value_->is_object()) wrong_type("an object");
+    return value_->as_object();
+  }
+  bool flag(std::string_view key, bool otherwise) const {
+    const std::optional<Node> member = find(key);
+    if (!member) return otherwise;
+    if (!member->value_->is_bool()) member->wrong_type("a boolean");
+    return member->value_->as_bool();
+  }
+  int32_t id() const {
+    if (!value_->is_int()) wrong_type("an integer");
+    return checked_id(value_->as_int());
+  }
+  int32_t checked_id(int64_t id) const {
+    if (id < 0 || id > kMaxTokenId) {
+      throw error(place_ + ": token id out of range")
+          .expected(fmt::format("0 to {}", kMaxTokenId))
+          .actual(std::to_string(id));
+    }
+    return static_cast<int32_t>(id);
+  }
+
+  Error error(std::string message) const {
+    Error error(std::move(message));
+    error.file(*file_);
+    return error;
+  }
+  // For what is well formed but of a kind this project does not read.
+  [[noreturn]] void refuse(std::string_view expected, std::string_view actual) const {
+    throw error(fmt::format("this kind of tokenizer is not supported ({})", place_))
+        .expected(expected)
+        .actual(actual)
+        .hint("byte-level BPE tokenizers can be read, the kind the Qwen models have");
+  }
+  [[noreturn]] void wrong_type(std::string_view expected) const {
+    throw error(place_or_file() + " has the wrong type")
+        .expected(expected)
+        .actual(value_->type_name());
+  }
+
+ private:
+  Node child(const Json& member, std::string_view key) const {
+    return Node(member, place_.empty() ? std::string(key) : fmt::format("{}.{}", place_, key),
+                *file_);
+  }
+  std::string place_or_file() const { return place_.empty() ? "the tokenizer" : place_; }
+
+  const Json* value_;
+  std::string place_;
+  const std::filesystem::path* file_;
+};
+
+// The elements of a Sequence, or the node itself.
+std::vector<Node> steps_of(const Node& node, std::string_view sequence_key) {
+  if (node.at("type").string() != "Sequence") return {node};
+  const Node sequence = node.at(sequence_key);
+  std::vector<Node> steps;
+  for (size_t i = 0; i < sequence.array().size(); ++i) {
+    for (Node& step : steps_of(sequence.element(i), sequence_key)) steps.push_back(std::move(step));
+  }
+  return steps;
+}
+
+bool read_normalizer(const Node& root) {
+  const std::optional<Node> normalizer = root.find("normalizer");
+  if (!normalizer) return false;
+  bool nfc = false;
+  for (const Node& step : steps_of(*normalizer, "normalizers")) {
+    const Node type = step.at("type");
+    if (type.string() != "NFC") type.refuse("NFC", type.string());
+    nfc = true;
+  }
+  return nfc;
+}
+
+std::string read_split(const Node& step) {
+  const Node pattern = step.at("pattern");
+  if (!pattern.find("Regex")) pattern.refuse("Regex", "another kind of pattern");
+  const Node behavior = step.at("behavior");
+  if (behavior.string() != "Isolated") behavior.refuse("Isolated", behavior.string());
+  if (step.flag("invert", false)) step.refuse("invert: false", "invert: true");
+  return pattern.at("Regex").string();
+}
+
+std::vector<std::string> read_pre_tokenizer(const Node& root) {
+  const std::optional<Node> pre_tokenizer = root.find("pre_tokenizer");
+  if (!pre_tokenizer) root.at("pre_tokenizer").refuse("ByteLevel", "null");
+  std::vector<std::string> patterns;
+  bool byte_level = false;
+  for (const Node& step : steps_of(*pre_tokenizer, "pretokenizers")) {
+    const Node type = step.at("type");
+    if (byte_level) type.refuse("nothing after ByteLevel", type.string());
+    if (type.string() == "Split") {
+      patterns.push_back(read_split(step));
+    } else if (type.string() == "ByteLevel") {
+      byte_level = true;
+      if (step.flag("add_prefix_space", true)) step.refuse("add_prefix_space: false", "true");
+      if (step.flag("use_regex", true)) patterns.push_back(kByteLevelPattern);
+    } else {
+      type.refuse("Split or ByteLevel", type.string());
+    }
+  }
+  if (!byte_level) pre_tokenizer->refuse("ByteLevel as the last step", "none");
+  return patterns;
+}
+
+// Decoder and post-processor: nothing but ByteLevel.
+void check_byte_level(const Node& node, std::string_view sequence_key) {
+  for (const Node& step : steps_of(node, sequence_key)) {
+    const Node type = step.at("type");
+    if (type.string() != "ByteLevel") type.refuse("ByteLevel", type.string());
+  }
+}
+
+void check_version(const Node& root) {
+  const std::optional<Node> version = root.find("version");
+  if (version && version->string() != "1.0") version->refuse("1.0", version->string());
+}
+
+void check_model_options(const Node& model) {
+  const std::optional<Node> type = model.find("type");
+  if (type && type->string() != "BPE") type->refuse("BPE", type->string());
+  if (model.flag("byte_fallback", false)) model.refuse("byte_fallback: false", "true");
+  if (const auto dropout = model.find("dropout"); dropout && !dropout->is_zero()) {
+    dropout->refuse("no dropout", "dropout");
+  }
+  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    const std::optional<Node> affix = model.find(key);
+    if (affix && !affix->string().empty()) affix->refuse("none", affix->string());
+  }
+}
+
+std::vector<TokenizerSpec::Entry> read_vocabulary(const Node& model) {
+  const Node vocab = model.at("vocab");
+  std::vector<TokenizerSpec::Entry> entries;
+  std::unordered_map<int32_t, const std::string*> token_of;
+  for (const auto& [token, id_value] : vocab.object()) {
+    if (!id_value.is_int()) {
+      throw vocab.error("model.vocab: the id of a token is no integer")
+          .expected("an integer")
+          .actual(fmt::format("{} for \"{}\"", id_value.type_name(), token));
+    }
+    const int32_t id = vocab.checked_id(id_value.as_int());
+    const auto [entry, is_new] = token_of.try_emplace(id, &token);
+    if (!is_new) {
+      throw vocab.error("model.vocab: two tokens have the same id")
+          .actual(fmt::format("{}: \"{}\" and \"{}\"", id, *entry->second, token));
+    }
+    entries.push_back({token, id});
+  }
+  return entries;
+}
+
+// Maps tokens to ids while merges are read. Refers to the vocabulary's strings.
+using TokenIds = std::unordered_map<std::string_view, int32_t>;
+
+std::pair<std::string_view, std::string_view> split_merge(const Node& merge) {
+  if (merge.is_string()) {
+    const std::string_view text = merge.string();
+    const size_t space = text.find(' ');
+    if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos) {
+      throw merge.error("a merge is malformed").expected("two tokens and a space").actual(text);
+    }
+    return {text.substr(0, space), text.substr(space + 1)};
+  }
+  if (merge.array().size() != 2) {
+    throw merge.error("a merge is malformed")
+        .expected("two tokens")
+        .actual(std::to_string(merge.array().size()));
+  }
+  return {merge.element(0).string(), merge.element(1).string()};
+}
+
+std::vector<TokenMerge> read_merges(const Node& model, const TokenIds& ids) {
+  const Node merges = model.at("merges");
+  std::vector<TokenMerge> result;
+  result.reserve(merges.array().size());
+  std::string joined;
+  for (size_t i = 0; i < merges.array().size(); ++i) {
+    const Node merge = merges.element(i);
+    if (merge.is_string() && merge.string().starts_with("#version")) continue;
+    const auto [left, right] = split_merge(merge);
+    const auto id_of = [&](std::string_view token) {
+      const auto found = ids.find(token);
+      if (found != ids.end()) return found->second;
+      throw merge
+          .error(fmt::format("model.merges[{}] needs a token that is not in the vocabulary", i))
+          .actual(token);
+    };
+    joined.assign(left).append(right);
+    result.push_back({id_of(left), id_of(right), id_of(joined)});
+  }
+  return result;
+}
+
+// An unknown token would be needed only for a byte that is no token.
+void check_unknown_token(const Node& model, const TokenIds& ids) {
+  const std::optional<Node> unknown = model.find("unk_token");
+  if (!unknown) return;
+  for (int byte = 0; byte < 256; ++byte) {
+    if (ids.contains(alphabet_character(static_cast<uint8_t>(byte)))) continue;
+    unknown->refuse("no unknown token, or a vocabulary that has every byte", unknown->string());
+  }
+}
+
+AddedToken read_added_token(const Node& node, int32_t id) {
+  if (node.flag("single_word", false)) node.refuse("single_word: false", "true");
+  AddedToken token{.id = id,
+                   .content = node.at("content").string(),
+                   .special = node.flag("special", false),
+                   .normalized = node.flag("normalized", true),
+                   .lstrip = node.flag("lstrip", false),
+                   .rstrip = node.flag("rstrip", false)};
+  if (token.content.empty())
+    throw node.error("an added token is empty").actual(fmt::format("id {}", id));
+  return token;
+}
+
+// The ids and contents that are taken, to keep them unique across vocabulary and added tokens.
+class TokenRegister {
+ public:
+  explicit TokenRegister(TokenizerSpec& spec) : spec_(&spec) {
+    for (const TokenizerSpec::Entry& entry : spec.vocabulary) enter(entry.token, entry.id);
+    for (const AddedToken& token : spec.added_tokens) {
+      enter(token.content, token.id);
+      added_.insert(token.content);
+    }
+  }
+
+  // Adds the token to the spec unless it is there already. Throws Error when its content has
+  // another id already, or its id another content.
+  void add(AddedToken token, const Node& node) {
+    const auto id_entry = ids_.find(token.content);
+    if (id_entry != ids_.end() && id_entry->second != token.id) {
+      throw node.error("a token has two ids")
+          .actual(fmt::format("\"{}\": {} and {}", token.content, id_entry->second, token.id));
+    }
+    const auto content_entry = contents_.find(token.id);
+    if (content_entry != contents_.end() && content_entry->second != token.content) {
+      throw node.error("two tokens have the same id")
+          .actual(
+              fmt::format("{}: \"{}\" and \"{}\"", token.id, content_entry->second, token.content));
+    }
+    enter(token.content, token.id);
+    if (added_.insert(token.content).second) spec_->added_tokens.push_back(std::move(token));
+  }
+
+ private:
+  void enter(const std::string& content, int32_t id) {
+    ids_.emplace(content, id);
+    contents_.emplace(id, content);
+  }
+
+  TokenizerSpec* spec_;
+  std::unordered_map<std::string, int32_t> ids_;
+  std::unordered_map<int32_t, std::string> contents_;
+  std::unordered_set<std::string> added_;  // contents of the added tokens
+};
+
+void read_added_tokens(const Node& root, TokenizerSpec& spec) {
+  const std::optional<Node> added = root.find("added_tokens");
+  if (!added) return;
+  TokenRegister taken(spec);
+  for (size_t i = 0; i < added->array().size(); ++i) {
+    const Node node = added->element(i);
+    taken.add(read_added_token(node, node.at("id").id()), node);
+  }
+}
+
+int32_t id_of_key(const std::string& key, const Node& node) {
+  const bool is_number =
+      !key.empty() && key.size() <= 9 && key.find_first_not_of("0123456789") == std::string::npos;
+  if (!is_number)
+    throw node.error("added_tokens_decoder has a key that is no token id").actual(key);
+  return node.checked_id(std::stoll(key));
+}
+
+}  // namespace
+
+TokenizerSpec read_tokenizer_spec(const Json& tokenizer, const std::filesystem::path& file) {
+  const Node root(tokenizer, "", file);
+  check_version(root);
+  const Node model = root.at("model");
+  check_model_options(model);
+
+  TokenizerSpec spec;
+  spec.nfc = read_normalizer(root);
+  spec.split_patterns = read_pre_tokenizer(root);
+  check_byte_level(root.at("decoder"), "decoders");
+  if (const auto processor = root.find("post_processor"))
+    check_byte_level(*processor, "processors");
+
+  spec.ignore_merges = model.flag("ignore_merges", false);
+  spec.vocabulary = read_vocabulary(model);
+  TokenIds ids;
+  ids.reserve(spec.vocabulary.size());
+  for (const TokenizerSpec::Entry& entry : spec.vocabulary) ids.emplace(entry.token, entry.id);
+  check_unknown_token(model, ids);
+  spec.merges = read_merges(model, ids);
+  read_added_tokens(root, spec);
+  return spec;
+}
+
+void add_tokens_of_config(const Json& config, const std::filesystem::path& file,
+                          TokenizerSpec& spec) {
+  const Node root(config, "", file);
+  const std::optional<Node> decoder = root.find("added_tokens_decoder");
+  if (!decoder) return;
+  TokenRegister taken(spec);
+  for (const auto& [key, value] : decoder->object()) {
+    const Node node = decoder->at(key);
+    taken.add(read_added_token(node, id_of_key(key, node)), node);
+  }
+}
+
+}  // namespace qround
