@@ -1,0 +1,114 @@
+// One decoder block by itself, forward and backward, for tuning its linear maps.
+//
+// A batch is B independent sequences of L tokens (T = B * L rows, sequence after sequence), each
+// starting at position 0 with empty states. Gradients stop at the block's input: dx is made only on
+// request. Weight gradients are handed out tile by tile and never stored.
+//
+// Kept from forward to backward are the outputs of the linear maps that cannot be made again
+// cheaply: projections of the mixer, the mixer's result before its gate, the residual stream in the
+// middle, routing, gate and up outputs of every (token, expert) pair. Norms, convolution, rotary
+// embedding, gates, the recurrence's states, attention probabilities and everything gathered by
+// expert are made again in the backward pass.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <variant>
+#include <vector>
+
+#include "model/block.h"
+#include "model/block_weights.h"
+#include "model/tensor_table.h"
+#include "ops/weight_gradient.h"
+
+namespace qround {
+
+struct TrainingBatch {
+  int64_t sequences = 0, length = 0;  // B, L
+  int64_t tokens() const { return sequences * length; }
+};
+
+// A linear map of a block.
+struct LinearId {
+  Role role = Role::q_proj;
+  int64_t expert = -1;  // of expert_* alone
+  bool operator==(const LinearId&) const = default;
+};
+
+// Gradients of the parameters that are no linear maps, sized by backward. Those of the other mixer
+// stay empty.
+struct VectorGradients {
+  std::vector<float> input_norm, post_attention_norm;
+  std::vector<float> q_norm, k_norm;
+  std::vector<float> conv1d, a_log, dt_bias, delta_net_norm;
+};
+
+// What a backward pass delivers.
+struct BlockGradients {
+  // Asked for every linear map; the gradients of those it declines are not computed.
+  std::function<bool(LinearId)> wants;
+  // Called from several threads, as ops::WeightGradientConsumer says. By then the backward pass has
+  // read that map's weight for the last time: the consumer may change it. Experts without tokens
+  // get no call: their gradient is zero.
+  std::function<void(LinearId, const ops::WeightGradientTile&)> consume;
+  float* dx = nullptr;                 // [T, H], or null: not computed
+  VectorGradients* vectors = nullptr;  // or null: not computed
+};
+
+struct AttentionActivations {
+  std::vector<float> joined;        // [T, Hq, 2D]: output of q_proj
+  std::vector<float> keys, values;  // [T, Hkv, D]: outputs of k_proj and v_proj
+  std::vector<float> mixed;         // [T, Hq, D]: before the gate
+};
+
+struct DeltaNetActivations {
+  std::vector<float> qkv;   // [T, C]: before the convolution
+  std::vector<float> z;     // [T, Hv, Dv]
+  std::vector<float> b, a;  // [T, Hv]
+  std::vector<float> read;  // [T, Hv, Dv]: before the gated norm
+};
+
+struct SwigluActivations {
+  std::vector<float> gate, up;  // [T, I]
+};
+
+struct MoeActivations {
+  std::vector<int32_t> chosen;  // [T, A]
+  std::vector<float> weights;   // [T, A]
+  ops::ExpertGroups groups;
+  SwigluActivations experts;       // [T * A, I], grouped
+  SwigluActivations shared;        // [T, shared width]
+  std::vector<float> shared_gate;  // [T]: before the sigmoid
+};
+
+struct BlockActivations {
+  std::vector<float> middle;  // [T, H]: the residual stream after the mixer
+  std::variant<AttentionActivations, DeltaNetActivations> mixer;
+  std::variant<MoeActivations, SwigluActivations> feed_forward;
+};
+
+// Owns the activations; config and weights are the caller's. One forward, then at most one
+// backward, which uses the activations up.
+class BlockTraining {
+ public:
+  BlockTraining(const ModelConfig& config, MixerKind mixer, TrainingBatch batch);
+
+  // y [T, H] = block(x); x [T, H] is not y.
+  void forward(const BlockWeights& weights, const float* x, float* y, const Executor& executor);
+
+  // x as given to forward, dy [T, H] = dL/dy; weights as in forward.
+  void backward(const BlockWeights& weights, const float* x, const float* dy,
+                const BlockGradients& gradients, const Executor& executor);
+
+  // Tokens each expert got in the last forward pass; empty for a dense feed-forward.
+  std::vector<int64_t> expert_tokens() const;
+
+  const TrainingBatch& batch() const { return batch_; }
+
+ private:
+  const ModelConfig& config_;
+  TrainingBatch batch_;
+  BlockActivations saved_;
+};
+
+}  // namespace qround

@@ -1,0 +1,90 @@
+// The two halves of a block in training, as block_training.cpp puts them together. Internal to it.
+#pragma once
+
+#include <algorithm>
+#include <span>
+
+#include "model/block_training.h"
+
+namespace qround {
+
+// What every part of one pass gets.
+struct TrainingPass {
+  const ModelConfig& config;
+  TrainingBatch batch;
+  const Executor& run;
+
+  int64_t tokens() const { return batch.tokens(); }
+};
+
+inline std::span<float> take_floats(ops::Workspace::Scope& scope, int64_t count) {
+  return scope.take<float>(static_cast<size_t>(count));
+}
+
+// `values` as `count` zeros; null stays null.
+inline float* zeros(std::vector<float>* values, size_t count) {
+  if (values == nullptr) return nullptr;
+  values->assign(count, 0.0f);
+  return values->data();
+}
+
+// body(begin, end) over blocks of rows, in parallel.
+template <typename Body>
+void for_row_blocks(const TrainingPass& pass, int64_t rows, const Body& body) {
+  constexpr int64_t kRows = 32;
+  const auto run = [&](size_t block, int) {
+    const int64_t begin = static_cast<int64_t>(block) * kRows;
+    body(begin, std::min(rows, begin + kRows));
+  };
+  parallel_for(pass.run.context.threads, static_cast<size_t>((rows + kRows - 1) / kRows), run);
+}
+
+// sum += x, both [rows, width].
+void add_rows(const TrainingPass& pass, int64_t rows, int64_t width, const float* x, float* sum);
+
+// The weight gradients of one part, collected and then made in one parallel loop.
+class GradientJobs {
+ public:
+  GradientJobs(const TrainingPass& pass, const BlockGradients& gradients)
+      : pass_(pass), gradients_(gradients) {}
+
+  // dW [N, K] = dyᵀ x of a dense x [T, K] and dy [T, N], if anybody wants it.
+  void add(LinearId linear, const ops::Weight& weight, const float* x, const float* dy);
+  void run();
+
+ private:
+  const TrainingPass& pass_;
+  const BlockGradients& gradients_;
+  std::vector<LinearId> linears_;
+  std::vector<ops::WeightGradientJob> jobs_;
+};
+
+// Operands of a mixer's or feed-forward's backward pass.
+struct PartGradients {
+  const float* x = nullptr;      // [T, H]: what the part read, normed
+  const float* d_out = nullptr;  // [T, H]
+  float* dx = nullptr;           // [T, H], overwritten; null: not computed
+  const BlockGradients& wanted;
+};
+
+void attention_training_forward(const TrainingPass& pass, const AttentionWeights& weights,
+                                const float* x, AttentionActivations& saved, float* out);
+void attention_training_backward(const TrainingPass& pass, const AttentionWeights& weights,
+                                 AttentionActivations& saved, const PartGradients& gradients);
+
+void delta_net_training_forward(const TrainingPass& pass, const DeltaNetWeights& weights,
+                                const float* x, DeltaNetActivations& saved, float* out);
+void delta_net_training_backward(const TrainingPass& pass, const DeltaNetWeights& weights,
+                                 DeltaNetActivations& saved, const PartGradients& gradients);
+
+void moe_training_forward(const TrainingPass& pass, const MoeWeights& weights, const float* x,
+                          MoeActivations& saved, float* out);
+void moe_training_backward(const TrainingPass& pass, const MoeWeights& weights,
+                           MoeActivations& saved, const PartGradients& gradients);
+
+void dense_training_forward(const TrainingPass& pass, const ops::SwigluWeights& weights,
+                            const float* x, SwigluActivations& saved, float* out);
+void dense_training_backward(const TrainingPass& pass, const ops::SwigluWeights& weights,
+                             SwigluActivations& saved, const PartGradients& gradients);
+
+}  // namespace qround
