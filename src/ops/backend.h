@@ -15,6 +15,7 @@
 #include "ops/mixture_of_experts.h"
 #include "ops/rms_norm.h"
 #include "ops/rotary_embedding.h"
+#include "ops/sign_round.h"
 #include "ops/weight_gradient.h"
 
 namespace qround::ops {
@@ -51,6 +52,9 @@ struct OpTable {
   GroupedExpertsBackwardFunction* grouped_experts_backward;
   SwigluBackwardFunction* swiglu_backward;
   SigmoidGateBackwardFunction* sigmoid_gate_backward;
+  // Learned rounding.
+  SignRoundFunction* sign_round;
+  SignRoundStepFunction* sign_round_step;
 };
 
 struct Backend {
