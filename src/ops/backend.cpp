@@ -36,11 +36,29 @@ constexpr OpTable kRefTable = {
     .grouped_experts_backward = ref::grouped_experts_backward,
     .swiglu_backward = ref::swiglu_backward,
     .sigmoid_gate_backward = ref::sigmoid_gate_backward,
+    .sign_round = ref::sign_round,
+    .sign_round_step = ref::sign_round_step,
 };
 
 constexpr OpTable make_cpu_table() {
   OpTable table = kRefTable;
   table.name = "cpu";
+  table.linear = cpu::linear;
+  table.dequantize_rows = cpu::dequantize_rows;
+  table.zero_centered_rms_norm = cpu::zero_centered_rms_norm;
+  table.gated_rms_norm = cpu::gated_rms_norm;
+  table.l2_norm = cpu::l2_norm;
+  table.rotary_embedding = cpu::rotary_embedding;
+  table.causal_attention = cpu::causal_attention;
+  table.causal_conv1d_silu = cpu::causal_conv1d_silu;
+  table.delta_rule_gates = cpu::delta_rule_gates;
+  table.gated_delta_rule = cpu::gated_delta_rule;
+  table.route = cpu::route;
+  table.experts = cpu::experts;
+  table.swiglu = cpu::swiglu;
+  table.sigmoid_gate = cpu::sigmoid_gate;
+  table.sign_round = cpu::sign_round;
+  table.sign_round_step = cpu::sign_round_step;
   return table;
 }
 
@@ -50,7 +68,7 @@ constexpr OpTable kCpuTable = make_cpu_table();
 
 std::vector<Backend> backends() {
   return {
-      {"cpu", "vector instructions and BLAS", "", &kCpuTable},
+      {"cpu", "vector instructions, all threads", "", &kCpuTable},
       {"ref", "the definition: scalar, one thread, slow", "", &kRefTable},
   };
 }

@@ -1,0 +1,77 @@
+#include "ops/linear.h"
+
+#include <algorithm>
+
+#include "ops/cpu/int4_groups.h"
+#include "ops/cpu/linear_share.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/cpu/linear.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "ops/cpu/f32_vector-inl.h"
+#include "ops/cpu/weight_load-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace qround::ops::cpu::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+HWY_ATTR void widen(const DenseWeight& weight, int64_t begin, int64_t end, float* out) {
+  const int64_t count = (end - begin) * weight.k;
+  with_elements(weight.dtype, weight.data, [&](const auto* data) HWY_ATTR {
+    data += begin * weight.k;
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) hn::StoreU(load_f32(F32(), data + i), F32(), out + i);
+    for (; i < count; ++i) out[i] = value_f32(data[i]);
+  });
+}
+
+}  // namespace qround::ops::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace qround::ops::cpu {
+namespace {
+
+HWY_EXPORT(widen);
+
+// Rows of x in one share: short enough that narrow maps of long inputs occupy several threads.
+constexpr int64_t kShareRows = 256;
+
+}  // namespace
+
+void dequantize_rows(const Weight& weight, int64_t begin, int64_t end, float* out) {
+  if (const auto* dense = std::get_if<DenseWeight>(&weight))
+    HWY_DYNAMIC_DISPATCH(widen)(*dense, begin, end, out);
+  else
+    ref::dequantize_rows(weight, begin, end, out);
+}
+
+void linear(const Weight& weight, const float* x, int64_t rows, float* y,
+            const OpContext& context) {
+  const Weight plain = without_trivial_g_idx(weight);
+  const int64_t n_outputs = outputs(weight), n_inputs = inputs(weight);
+  const int64_t width = share_width(n_outputs);
+  const int64_t columns = (n_outputs + width - 1) / width;
+  const int64_t row_blocks = (rows + kShareRows - 1) / kShareRows;
+  Workspace::Scope scope(context.workspace);
+  const auto scratch =
+      scope.take<float>(kShareScratchFloats * static_cast<size_t>(context.threads.count));
+  parallel_for(context.threads, static_cast<size_t>(columns * row_blocks),
+               [&](size_t index, int worker) {
+                 const int64_t column = static_cast<int64_t>(index) / row_blocks * width;
+                 const int64_t row = static_cast<int64_t>(index) % row_blocks * kShareRows;
+                 linear_share({.weight = &plain,
+                               .x = x + row * n_inputs,
+                               .y = y + row * n_outputs,
+                               .rows = std::min(kShareRows, rows - row),
+                               .begin = column,
+                               .end = std::min(n_outputs, column + width),
+                               .y_stride = n_outputs},
+                              scratch.data() + kShareScratchFloats * static_cast<size_t>(worker));
+               });
+}
+
+}  // namespace qround::ops::cpu
+#endif

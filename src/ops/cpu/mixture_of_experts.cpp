@@ -1,0 +1,221 @@
+#include "ops/mixture_of_experts.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/cpu/int4_groups.h"
+#include "ops/cpu/linear_share.h"
+#include "ops/cpu/row_blocks.h"
+#include "ops/cpu/swiglu_values.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/cpu/mixture_of_experts.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "ops/cpu/vector_math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace qround::ops::cpu::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// out = sum over slots of weights[slot] * rows[places[slot]], in the order of the slots.
+HWY_ATTR void weighted_sum(const float* rows, const int32_t* places, const float* weights,
+                           int64_t n_slots, int64_t width, float* out) {
+  for_each_vector(width, [&](auto d, int64_t i) HWY_ATTR {
+    auto sum = hn::Zero(d);
+    for (int64_t slot = 0; slot < n_slots; ++slot)
+      sum =
+          hn::MulAdd(hn::Set(d, weights[slot]), hn::LoadU(d, rows + places[slot] * width + i), sum);
+    hn::StoreU(sum, d, out + i);
+  });
+}
+
+}  // namespace qround::ops::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace qround::ops::cpu {
+namespace {
+
+HWY_EXPORT(weighted_sum);
+
+// Choices (a token and one of its slots) sorted by expert.
+struct Grouping {
+  struct Group {
+    int32_t expert = 0, begin = 0, end = 0;  // places of its choices in sorted order
+  };
+  std::span<Group> groups;       // one for each touched expert
+  std::span<int32_t> choice_at;  // [T * A] place -> choice
+  std::span<int32_t> place_of;   // [T * A] choice -> place
+};
+
+Grouping sort_by_expert(const ExpertsArgs& args, Workspace::Scope& scope) {
+  const auto n_choices = static_cast<size_t>(args.tokens * args.n_chosen);
+  const size_t n_experts = args.expert_weights.size();
+  Grouping grouping{.groups = scope.take<Grouping::Group>(std::min(n_experts, n_choices)),
+                    .choice_at = scope.take<int32_t>(n_choices),
+                    .place_of = scope.take<int32_t>(n_choices)};
+  const auto next = scope.take<int32_t>(n_experts);
+  std::fill(next.begin(), next.end(), 0);
+  for (size_t choice = 0; choice < n_choices; ++choice) ++next[args.experts[choice]];
+  size_t n_groups = 0;
+  int32_t place = 0;
+  for (size_t expert = 0; expert < n_experts; ++expert) {
+    const int32_t count = next[expert];
+    next[expert] = place;
+    if (count == 0) continue;
+    grouping.groups[n_groups++] = {static_cast<int32_t>(expert), place, place + count};
+    place += count;
+  }
+  grouping.groups = grouping.groups.first(n_groups);
+  for (size_t choice = 0; choice < n_choices; ++choice) {
+    const int32_t at = next[args.experts[choice]]++;
+    grouping.choice_at[at] = static_cast<int32_t>(choice);
+    grouping.place_of[choice] = at;
+  }
+  return grouping;
+}
+
+// Calls share(group, begin, end, worker) for ranges of outputs of every touched expert.
+template <class Share>
+void for_each_share(Threads threads, const Grouping& grouping, int64_t n_outputs,
+                    const Share& share) {
+  const int64_t width = share_width(n_outputs);
+  const int64_t n_shares = (n_outputs + width - 1) / width;
+  const size_t n_tasks = grouping.groups.size() * static_cast<size_t>(n_shares);
+  parallel_for(threads, n_tasks, [&](size_t task, int worker) {
+    const auto& group = grouping.groups[task / static_cast<size_t>(n_shares)];
+    const int64_t begin = static_cast<int64_t>(task) % n_shares * width;
+    share(group, begin, std::min(n_outputs, begin + width), worker);
+  });
+}
+
+// The experts' inner values silu(gate) * up for all choices, and scratch for the shares.
+struct Buffers {
+  std::span<float> x;      // [T * A, H] sorted by expert
+  std::span<float> inner;  // [T * A, I]
+  std::span<float> up;     // [T * A, I]
+  std::span<float> y;      // [T * A, H]
+  std::span<float> scratch;
+
+  float* scratch_of(int worker) const {
+    return scratch.data() + kShareScratchFloats * static_cast<size_t>(worker);
+  }
+};
+
+void gather_inputs(const ExpertsArgs& args, const Grouping& grouping, const Buffers& buffers,
+                   Threads threads) {
+  const int64_t n_choices = args.tokens * args.n_chosen;
+  for_row_blocks(threads, n_choices, args.hidden, [&](int64_t begin, int64_t end) {
+    for (int64_t place = begin; place < end; ++place) {
+      const int64_t token = grouping.choice_at[static_cast<size_t>(place)] / args.n_chosen;
+      std::copy_n(args.x + token * args.hidden, args.hidden,
+                  buffers.x.data() + place * args.hidden);
+    }
+  });
+}
+
+void inner_share(const ExpertsArgs& args, const Grouping::Group& group, int64_t width,
+                 int64_t begin, int64_t end, const Buffers& buffers, int worker) {
+  const SwigluWeights& expert = args.expert_weights[group.expert];
+  const Weight gate_weight = without_trivial_g_idx(expert.gate);
+  const Weight up_weight = without_trivial_g_idx(expert.up);
+  LinearShare share{.weight = &gate_weight,
+                    .x = buffers.x.data() + group.begin * args.hidden,
+                    .y = buffers.inner.data() + group.begin * width,
+                    .rows = group.end - group.begin,
+                    .begin = begin,
+                    .end = end,
+                    .y_stride = width};
+  linear_share(share, buffers.scratch_of(worker));
+  share.weight = &up_weight;
+  share.y = buffers.up.data() + group.begin * width;
+  linear_share(share, buffers.scratch_of(worker));
+  for (int64_t row = group.begin; row < group.end; ++row) {
+    float* inner = buffers.inner.data() + row * width + begin;
+    swiglu_values(inner, buffers.up.data() + row * width + begin, end - begin, inner);
+  }
+}
+
+void down_share(const ExpertsArgs& args, const Grouping::Group& group, int64_t width, int64_t begin,
+                int64_t end, const Buffers& buffers, int worker) {
+  const Weight weight = without_trivial_g_idx(args.expert_weights[group.expert].down);
+  linear_share({.weight = &weight,
+                .x = buffers.inner.data() + group.begin * width,
+                .y = buffers.y.data() + group.begin * args.hidden,
+                .rows = group.end - group.begin,
+                .begin = begin,
+                .end = end,
+                .y_stride = args.hidden},
+               buffers.scratch_of(worker));
+}
+
+// chosen: indices of the largest logits, largest first; equal ones in the order of their index.
+void choose_largest(const float* logits, int64_t n_experts, int64_t n_chosen, int32_t* chosen) {
+  int64_t n_kept = 0;
+  for (int32_t expert = 0; expert < n_experts; ++expert) {
+    if (n_kept == n_chosen && !(logits[expert] > logits[chosen[n_kept - 1]])) continue;
+    int64_t slot = n_kept < n_chosen ? n_kept++ : n_kept - 1;
+    for (; slot > 0 && logits[expert] > logits[chosen[slot - 1]]; --slot)
+      chosen[slot] = chosen[slot - 1];
+    chosen[slot] = expert;
+  }
+}
+
+void softmax_over_chosen(const float* logits, const int32_t* chosen, int64_t n_chosen,
+                         float* weights) {
+  float total = 0;
+  for (int64_t slot = 0; slot < n_chosen; ++slot)
+    total += weights[slot] = std::exp(logits[chosen[slot]] - logits[chosen[0]]);
+  for (int64_t slot = 0; slot < n_chosen; ++slot) weights[slot] /= total;
+}
+
+}  // namespace
+
+void route(const RouteArgs& args, const OpContext& context) {
+  for_row_blocks(context.threads, args.tokens, args.n_experts, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      int32_t* experts = args.experts + t * args.n_chosen;
+      choose_largest(args.logits + t * args.n_experts, args.n_experts, args.n_chosen, experts);
+      softmax_over_chosen(args.logits + t * args.n_experts, experts, args.n_chosen,
+                          args.weights + t * args.n_chosen);
+    }
+  });
+}
+
+void experts(const ExpertsArgs& args, const OpContext& context) {
+  if (args.tokens == 0) return;
+  const auto n_choices = static_cast<size_t>(args.tokens * args.n_chosen);
+  const auto hidden = static_cast<size_t>(args.hidden);
+  Workspace::Scope scope(context.workspace);
+  const Grouping grouping = sort_by_expert(args, scope);
+  const int64_t width = outputs(args.expert_weights[grouping.groups[0].expert].gate);
+  const Buffers buffers{.x = scope.take<float>(n_choices * hidden),
+                        .inner = scope.take<float>(n_choices * static_cast<size_t>(width)),
+                        .up = scope.take<float>(n_choices * static_cast<size_t>(width)),
+                        .y = scope.take<float>(n_choices * hidden),
+                        .scratch = scope.take<float>(kShareScratchFloats *
+                                                     static_cast<size_t>(context.threads.count))};
+  gather_inputs(args, grouping, buffers, context.threads);
+  for_each_share(context.threads, grouping, width,
+                 [&](const Grouping::Group& group, int64_t begin, int64_t end, int worker) {
+                   inner_share(args, group, width, begin, end, buffers, worker);
+                 });
+  for_each_share(context.threads, grouping, args.hidden,
+                 [&](const Grouping::Group& group, int64_t begin, int64_t end, int worker) {
+                   down_share(args, group, width, begin, end, buffers, worker);
+                 });
+  const auto add_up = HWY_DYNAMIC_DISPATCH(weighted_sum);
+  for_row_blocks(
+      context.threads, args.tokens, args.hidden * args.n_chosen, [&](int64_t begin, int64_t end) {
+        for (int64_t t = begin; t < end; ++t) {
+          const int64_t choice = t * args.n_chosen;
+          add_up(buffers.y.data(), grouping.place_of.data() + choice, args.weights + choice,
+                 args.n_chosen, args.hidden, args.out + t * args.hidden);
+        }
+      });
+}
+
+}  // namespace qround::ops::cpu
+#endif

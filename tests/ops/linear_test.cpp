@@ -1,0 +1,136 @@
+#include "ops/linear.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/ops/expect_close.h"
+#include "tests/ops/random_weight.h"
+
+namespace qround::ops {
+namespace {
+
+struct Shape {
+  int64_t n, k, group_size;
+};
+
+// Sizes beside the widths of vectors, words, register tiles, strips (64 x 256) and shares.
+constexpr Shape kShapes[] = {{8, 32, 32},     {64, 64, 32},   {72, 96, 32},  {128, 320, 64},
+                             {136, 512, 128}, {200, 264, 8},  {257, 40, 40}, {2056, 128, 128},
+                             {16, 2304, 128}, {24, 160, 160}, {33, 136, 64}};
+constexpr int64_t kRows[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 64, 65, 130};
+
+std::vector<float> run(LinearFunction* linear, const Weight& weight, const std::vector<float>& x,
+                       int64_t rows, int threads) {
+  Workspace workspace;
+  std::vector<float> y(static_cast<size_t>(rows * outputs(weight)), NAN);
+  linear(weight, x.data(), rows, y.data(), {.threads = {threads}, .workspace = workspace});
+  return y;
+}
+
+// |x_t| |w_n| bounds every partial sum; the int4 kernels sum codes from 16 to 31 before they
+// subtract, which is up to four times the weight's own magnitude.
+std::vector<float> tolerances(const Weight& weight, const std::vector<float>& x, int64_t rows) {
+  const auto n = static_cast<size_t>(outputs(weight)), k = static_cast<size_t>(inputs(weight));
+  std::vector<float> w(n * k), result;
+  ref::dequantize_rows(weight, 0, outputs(weight), w.data());
+  const float factor = std::holds_alternative<Int4Weight>(weight) ? 4.0f : 1.0f;
+  for (size_t t = 0; t < static_cast<size_t>(rows); ++t)
+    for (size_t row = 0; row < n; ++row)
+      result.push_back(sum_tolerance(
+          static_cast<int64_t>(k),
+          factor * norm(std::span(x).subspan(t * k, k)) * norm(std::span(w).subspan(row * k, k))));
+  return result;
+}
+
+TEST(Linear, FastVersionEqualsDefinitionForAllFormatsAndOddShapes) {
+  uint64_t seed = 1;
+  for (const WeightFormat format : kAllWeightFormats)
+    for (const Shape& shape : kShapes)
+      for (const int64_t rows : kRows) {
+        if (rows > 3 && shape.n * shape.k > 40000 && rows != 13)
+          continue;  // the definition is slow
+        SCOPED_TRACE(testing::Message() << "format " << static_cast<int>(format) << " N " << shape.n
+                                        << " K " << shape.k << " rows " << rows);
+        RandomValues random(seed++);
+        const RandomWeight w(format, shape.n, shape.k, random, shape.group_size);
+        const auto x = random.normal(rows * shape.k);
+        expect_close(run(cpu::linear, w.weight(), x, rows, 2),
+                     run(ref::linear, w.weight(), x, rows, 1), tolerances(w.weight(), x, rows),
+                     random.seed());
+      }
+}
+
+TEST(Linear, BitsDoNotDependOnTheNumberOfThreads) {
+  for (const WeightFormat format : kAllWeightFormats)
+    for (const int64_t rows : {1, 3, 20, 300}) {
+      SCOPED_TRACE(testing::Message() << "format " << static_cast<int>(format) << " rows " << rows);
+      RandomValues random(99);
+      const RandomWeight w(format, 520, 128, random);
+      const auto x = random.normal(rows * 128);
+      expect_same_bits_for_all_thread_counts(
+          [&](int threads) { return run(cpu::linear, w.weight(), x, rows, threads); });
+    }
+}
+
+TEST(Linear, BitsDoNotDependOnThePositionOfTheInput) {
+  RandomValues random(7);
+  for (const WeightFormat format : kAllWeightFormats) {
+    const RandomWeight w(format, 72, 96, random);
+    const auto x = random.normal(96);
+    Workspace workspace;
+    std::vector<float> shifted(97 + 16), first(72), second(72);
+    for (size_t offset : {size_t{0}, size_t{1}}) {
+      std::copy(x.begin(), x.end(), shifted.begin() + static_cast<ptrdiff_t>(offset));
+      cpu::linear(w.weight(), shifted.data() + offset, 1, (offset == 0 ? first : second).data(),
+                  {.threads = {1}, .workspace = workspace});
+    }
+    EXPECT_EQ(first, second);
+  }
+}
+
+// Decoding several sequences in one batch must not change any of them.
+TEST(Linear, ADenseRowsBitsDoNotDependOnItsNeighbours) {
+  RandomValues random(8);
+  for (const WeightFormat format : {WeightFormat::bf16, WeightFormat::f16, WeightFormat::f32}) {
+    const RandomWeight w(format, 137, 200, random);
+    const auto x = random.normal(70 * 200);
+    const auto together = run(cpu::linear, w.weight(), x, 70, 1);
+    for (const int64_t t : {0, 1, 5, 69}) {
+      const std::vector<float> row(x.begin() + t * 200, x.begin() + (t + 1) * 200);
+      const auto alone = run(cpu::linear, w.weight(), row, 1, 1);
+      EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + t * 137)) << t;
+    }
+  }
+}
+
+TEST(Linear, DefinitionReadsTheInt4LayoutAsDocumented) {
+  // Two groups of 8 inputs, 2 outputs; codes 0..7 and 8..15 for output 0, all 15 for output 1.
+  const uint32_t qweight[] = {0x76543210u, 0xFFFFFFFFu, 0xFEDCBA98u, 0xFFFFFFFFu};
+  const uint32_t qzeros[] = {0x000000F7u, 0x00000003u};  // plus one: 8 and 16, then 4 and 1
+  const uint16_t scales[] = {f32_to_f16(0.5f), f32_to_f16(-1), f32_to_f16(2), f32_to_f16(0.25f)};
+  const Weight weight = Int4Weight{
+      .qweight = qweight, .qzeros = qzeros, .scales = scales, .n = 2, .k = 16, .group_size = 8};
+  std::vector<float> expected;
+  for (int code = 0; code < 8; ++code) expected.push_back(0.5f * static_cast<float>(code - 8));
+  for (int code = 8; code < 16; ++code) expected.push_back(2 * static_cast<float>(code - 4));
+  for (int i = 0; i < 8; ++i) expected.push_back(-1 * static_cast<float>(15 - 16));
+  for (int i = 0; i < 8; ++i) expected.push_back(0.25f * static_cast<float>(15 - 1));
+  for (auto* dequantize_rows : {ref::dequantize_rows, cpu::dequantize_rows}) {
+    std::vector<float> rows(32);
+    dequantize_rows(weight, 0, 2, rows.data());
+    EXPECT_EQ(rows, expected);
+  }
+}
+
+TEST(Linear, DequantizedRowsAreExactInAllFormats) {
+  RandomValues random(3);
+  for (const WeightFormat format : kAllWeightFormats) {
+    const RandomWeight w(format, 40, 96, random);
+    std::vector<float> expected(7 * 96), actual(7 * 96);
+    ref::dequantize_rows(w.weight(), 5, 12, expected.data());
+    cpu::dequantize_rows(w.weight(), 5, 12, actual.data());
+    EXPECT_EQ(actual, expected);
+  }
+}
+
+}  // namespace
+}  // namespace qround::ops

@@ -1,0 +1,150 @@
+#include "ops/mixture_of_experts.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "ops/linear.h"
+#include "tests/ops/expect_close.h"
+#include "tests/ops/random_weight.h"
+
+namespace qround::ops {
+namespace {
+
+struct Choices {
+  std::vector<int32_t> experts;
+  std::vector<float> weights;
+};
+
+Choices run_route(RouteFunction* route, const std::vector<float>& logits, int64_t n_experts,
+                  int64_t n_chosen, int threads) {
+  Workspace workspace;
+  const int64_t tokens = static_cast<int64_t>(logits.size()) / n_experts;
+  Choices choices;
+  choices.experts.resize(static_cast<size_t>(tokens * n_chosen), -1);
+  choices.weights.resize(choices.experts.size(), NAN);
+  route({.logits = logits.data(),
+         .experts = choices.experts.data(),
+         .weights = choices.weights.data(),
+         .tokens = tokens,
+         .n_experts = n_experts,
+         .n_chosen = n_chosen},
+        {.threads = {threads}, .workspace = workspace});
+  return choices;
+}
+
+TEST(Route, FastVersionEqualsDefinitionBitForBit) {
+  RandomValues random(1);
+  for (const int64_t tokens : {1, 2, 3, 65, 130})
+    for (const auto& [n_experts, n_chosen] :
+         {std::pair<int64_t, int64_t>{256, 8}, {5, 5}, {16, 1}, {7, 3}}) {
+      const auto logits = random.normal(tokens * n_experts, 3);
+      const Choices expected = run_route(ref::route, logits, n_experts, n_chosen, 1);
+      for (int threads : {1, 2, 3}) {
+        const Choices actual = run_route(cpu::route, logits, n_experts, n_chosen, threads);
+        EXPECT_EQ(actual.experts, expected.experts);
+        EXPECT_EQ(actual.weights, expected.weights);
+      }
+    }
+}
+
+TEST(Route, EqualLogitsGoToTheLowestIndex) {
+  const std::vector<float> logits = {1, 3, 3, 0, 3, 1};
+  for (auto* route : {ref::route, cpu::route}) {
+    const Choices choices = run_route(route, logits, 6, 4, 1);
+    EXPECT_EQ(choices.experts, (std::vector<int32_t>{1, 2, 4, 0}));
+  }
+}
+
+TEST(Route, WeightsAreTheRenormalizedSoftmaxOverAllExperts) {
+  const std::vector<float> logits = {std::log(4.0f), std::log(1.0f), std::log(3.0f),
+                                     std::log(2.0f)};
+  for (auto* route : {ref::route, cpu::route}) {
+    const Choices choices = run_route(route, logits, 4, 2, 1);
+    EXPECT_EQ(choices.experts, (std::vector<int32_t>{0, 2}));
+    EXPECT_NEAR(choices.weights[0], 4.0f / 7, 1e-6f);
+    EXPECT_NEAR(choices.weights[1], 3.0f / 7, 1e-6f);
+  }
+}
+
+TEST(Route, NotANumberStillChoosesDifferentExperts) {
+  const std::vector<float> logits = {NAN, NAN, 1, NAN, 2, NAN};
+  for (auto* route : {ref::route, cpu::route}) {
+    const Choices choices = run_route(route, logits, 6, 4, 1);
+    const std::set<int32_t> distinct(choices.experts.begin(), choices.experts.end());
+    EXPECT_EQ(distinct.size(), 4u);
+    EXPECT_GE(*distinct.begin(), 0);
+    EXPECT_LT(*distinct.rbegin(), 6);
+  }
+}
+
+struct Experts {
+  std::vector<RandomWeight> storage;
+  std::vector<SwigluWeights> weights;
+
+  Experts(WeightFormat format, int64_t count, int64_t hidden, int64_t inner, RandomValues& random) {
+    storage.reserve(static_cast<size_t>(3 * count));
+    for (int64_t e = 0; e < count; ++e) {
+      for (const auto& [n, k] : {std::pair{inner, hidden}, {inner, hidden}, {hidden, inner}})
+        storage.emplace_back(format, n, k, random);
+      const size_t last = storage.size() - 1;
+      weights.push_back(
+          {storage[last - 2].weight(), storage[last - 1].weight(), storage[last].weight()});
+    }
+  }
+};
+
+std::vector<float> run_experts(ExpertsFunction* function, const Experts& experts,
+                               const std::vector<float>& x, const Choices& choices, int64_t tokens,
+                               int threads) {
+  Workspace workspace;
+  const auto hidden = static_cast<int64_t>(x.size()) / tokens;
+  std::vector<float> out(x.size(), NAN);
+  function({.x = x.data(),
+            .experts = choices.experts.data(),
+            .weights = choices.weights.data(),
+            .expert_weights = experts.weights,
+            .out = out.data(),
+            .tokens = tokens,
+            .hidden = hidden,
+            .n_chosen = static_cast<int64_t>(choices.experts.size()) / tokens},
+           {.threads = {threads}, .workspace = workspace});
+  return out;
+}
+
+TEST(Experts, FastVersionEqualsDefinitionAndDoesNotDependOnThreads) {
+  constexpr int64_t kHidden = 64, kInner = 96, kExperts = 9, kChosen = 3;
+  uint64_t seed = 20;
+  for (const WeightFormat format : kAllWeightFormats)
+    for (const int64_t tokens : {1, 2, 3, 7, 64, 65}) {
+      SCOPED_TRACE(testing::Message() << "format " << static_cast<int>(format) << " T " << tokens);
+      RandomValues random(seed++);
+      const Experts experts(format, kExperts, kHidden, kInner, random);
+      const auto x = random.normal(tokens * kHidden, 0.1f);
+      const Choices choices =
+          run_route(ref::route, random.normal(tokens * kExperts), kExperts, kChosen, 1);
+      const auto expected = run_experts(ref::experts, experts, x, choices, tokens, 1);
+      // Three maps in a row, each with the relative error of its sums, on values of this size.
+      const float size = norm(expected) / std::sqrt(static_cast<float>(expected.size()));
+      const float tolerance = 3 * sum_tolerance(kInner, (is_int4(format) ? 4 : 1) * 2 * size);
+      expect_close(run_experts(cpu::experts, experts, x, choices, tokens, 2), expected, tolerance,
+                   random.seed());
+      expect_same_bits_for_all_thread_counts([&](int threads) {
+        return run_experts(cpu::experts, experts, x, choices, tokens, threads);
+      });
+    }
+}
+
+TEST(Experts, OneExpertForAllTokensIsReadOnceAndRight) {
+  RandomValues random(5);
+  const Experts experts(WeightFormat::int4, 4, 32, 40, random);
+  const int64_t tokens = 50;
+  const auto x = random.normal(tokens * 32, 0.1f);
+  const Choices choices{std::vector<int32_t>(50, 2), random.uniform(50, 0.1f, 1)};
+  const auto expected = run_experts(ref::experts, experts, x, choices, tokens, 1);
+  expect_close(run_experts(cpu::experts, experts, x, choices, tokens, 2), expected,
+               3 * sum_tolerance(40, 4 * norm(expected) / 40), random.seed());
+}
+
+}  // namespace
+}  // namespace qround::ops
