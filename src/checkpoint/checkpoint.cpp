@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <map>
-#include <optional>
 #include <system_error>
 
 #include "base/error.h"
@@ -68,10 +67,7 @@ ShardMap find_shards(const fs::path& directory) {
     throw Error("the directory holds no safetensors checkpoint")
         .file(directory)
         .expected(fmt::format("{} or {}", kIndexFileName, kSingleFileName))
-        .hint(
-            "give the directory that holds config.json and the *.safetensors files; if shards are "
-            "there, "
-            "the index is missing: download it again");
+        .hint("give the directory of config.json; if shards are there, download the index again");
   }
   ShardMap shards;
   shards.file_names.emplace_back(kSingleFileName);
@@ -80,11 +76,13 @@ ShardMap find_shards(const fs::path& directory) {
 
 Json read_config(const fs::path& directory) {
   const fs::path path = directory / "config.json";
-  if (!file_exists(path))
+  if (!file_exists(path)) {
     throw Error("config.json is missing").file(directory).hint(kDownloadAgain);
+  }
   Json config = Json::parse_file(path);
-  if (!config.is_object())
+  if (!config.is_object()) {
     throw Error("config.json is no object").file(path).actual(config.type_name());
+  }
   return config;
 }
 
@@ -145,8 +143,9 @@ Checkpoint Checkpoint::open(const fs::path& directory) {
     });
   }
   checkpoint.collect_tensors(problems);
-  if (shards.has_index)
+  if (shards.has_index) {
     checkpoint.unindexed_ = compare_with_index(shards, checkpoint, opened, problems);
+  }
   problems.throw_if_any("the checkpoint cannot be used");
   return checkpoint;
 }
@@ -199,9 +198,7 @@ std::vector<fs::path> Checkpoint::other_files() const {
   std::vector<fs::path> found;
   try {
     for (fs::recursive_directory_iterator entry(path_), end; entry != end; ++entry) {
-      if (entry->is_symlink() && entry->is_directory())
-        continue;  // the iterator does not enter these
-      if (entry->is_directory()) {
+      if (entry->is_directory()) {  // a link to one as well, but links are not entered
         if (is_hidden(entry->path())) entry.disable_recursion_pending();
         continue;
       }

@@ -99,8 +99,9 @@ struct RowPiece {
 void dequantize_piece(const Int4Tensors& tensors, const RowPiece& piece,
                       const GroupParameters* groups, float* weights) {
   uint8_t codes[kTileWords * kCodesPerWord];
-  for (int64_t w = 0; w < piece.n_words; ++w)
+  for (int64_t w = 0; w < piece.n_words; ++w) {
     unpack_word(piece.words[w], codes + w * kCodesPerWord);
+  }
   const int64_t first = piece.first * kCodesPerWord;
   const int64_t end = first + piece.n_words * kCodesPerWord;
   if (tensors.g_idx) {
@@ -115,8 +116,9 @@ void dequantize_piece(const Int4Tensors& tensors, const RowPiece& piece,
   for (int64_t k = first; k < end;) {
     const auto [scale, zero] = groups[k / group_size];
     const int64_t group_end = std::min(end, (k / group_size + 1) * group_size);
-    for (; k < group_end; ++k)
+    for (; k < group_end; ++k) {
       weights[k - first] = scale * (static_cast<float>(codes[k - first]) - zero);
+    }
   }
 }
 
@@ -238,8 +240,9 @@ void unpack_codes(const Int4Tensors& tensors, RowRange rows, uint8_t* codes) {
   for_each_row_piece(tensors, rows,
                      [&](int64_t row, int64_t word, int64_t n_words, const uint32_t* words) {
                        uint8_t* line = codes + (row - rows.begin) * in + word * kCodesPerWord;
-                       for (int64_t w = 0; w < n_words; ++w)
+                       for (int64_t w = 0; w < n_words; ++w) {
                          unpack_word(words[w], line + w * kCodesPerWord);
+                       }
                      });
 }
 

@@ -120,8 +120,9 @@ std::optional<int> zero_offset(const QuantizationConfig& config) {
   }
   if (config.quant_method != "auto-round") return std::nullopt;
   const std::string format = config.packing_format.value_or("auto_round:auto_gptq");
-  if (format == "auto_round:auto_gptq" || format == "auto_round:gptq" || format == "auto_gptq")
+  if (format == "auto_round:auto_gptq" || format == "auto_round:gptq" || format == "auto_gptq") {
     return 1;
+  }
   if (format == "auto_round" || format == "auto_round:gptqmodel") return 0;
   return std::nullopt;
 }
@@ -135,8 +136,9 @@ std::optional<int64_t> ModuleOverride::bits() const {
 }
 
 QuantizationConfig parse_quantization_config(const Json& object) {
-  if (!object.is_object())
+  if (!object.is_object()) {
     throw Error("quantization_config is no object").actual(object.type_name());
+  }
   QuantizationConfig config;
   config.quant_method =
       read_key(object, "quant_method", [](const Json& value) { return value.as_string(); });
@@ -151,8 +153,9 @@ QuantizationConfig parse_quantization_config(const Json& object) {
   read_extra_config(object, config);
   if (const Json* dynamic = object.find("dynamic")) config.dynamic = *dynamic;
   for (const auto& [key, value] : object.as_object()) {
-    if (std::find(kOwnKeys.begin(), kOwnKeys.end(), key) == kOwnKeys.end())
+    if (std::find(kOwnKeys.begin(), kOwnKeys.end(), key) == kOwnKeys.end()) {
       config.other.emplace_back(key, value);
+    }
   }
   return config;
 }
@@ -177,8 +180,9 @@ Json to_json(const QuantizationConfig& config) {
 std::optional<QuantizationConfig> read_quantization_config(const Checkpoint& checkpoint) {
   fs::path file = checkpoint.path() / "config.json";
   try {
-    if (const Json* member = checkpoint.config().find(kMember))
+    if (const Json* member = checkpoint.config().find(kMember)) {
       return parse_quantization_config(*member);
+    }
     const Json* text_config = checkpoint.config().find("text_config");
     const Json* member = text_config == nullptr ? nullptr : text_config->find(kMember);
     if (member != nullptr) return parse_quantization_config(*member);

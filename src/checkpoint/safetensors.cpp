@@ -85,8 +85,9 @@ TensorEntry parse_entry(const std::string& name, const Json& fields, uint64_t da
     entry.shape.push_back(static_cast<int64_t>(non_negative(extent, "extent of the shape")));
   }
   const Json::Array& offsets = fields.at("data_offsets").as_array();
-  if (offsets.size() != 2)
+  if (offsets.size() != 2) {
     throw Error("data_offsets has not two elements").actual(fields.at("data_offsets").dump());
+  }
   // Each is below 2^63 and data_begin below 2^27, so the sums cannot overflow.
   entry.begin = data_begin + non_negative(offsets[0], "data offset");
   entry.end = data_begin + non_negative(offsets[1], "data offset");
@@ -105,9 +106,19 @@ TensorEntry parse_entry(const std::string& name, const Json& fields, uint64_t da
 
 void parse_metadata(const Json& members, SafetensorsHeader& header) {
   for (const auto& [key, value] : members.as_object()) {
-    if (!value.is_string())
+    if (!value.is_string()) {
       throw Error(fmt::format("metadata \"{}\" is no string", key)).actual(value.dump());
+    }
     header.metadata.emplace_back(key, value.as_string());
+  }
+}
+
+void parse_member(const std::string& name, const Json& value, SafetensorsHeader& header) {
+  if (name == kMetadataKey) return parse_metadata(value, header);
+  try {
+    header.entries.push_back(parse_entry(name, value, header.data_begin));
+  } catch (Error& error) {
+    throw error.tensor(name);
   }
 }
 
@@ -144,16 +155,8 @@ SafetensorsHeader parse_checked(std::span<const std::byte> file_bytes) {
   header.data_begin = kLengthBytes + text.size();
   header.entries.reserve(json.as_object().size());
   ProblemList problems;
-  for (const auto& [name, fields] : json.as_object()) {
-    if (name == kMetadataKey) {
-      problems.attempt([&] { parse_metadata(fields, header); });
-      continue;
-    }
-    try {
-      header.entries.push_back(parse_entry(name, fields, header.data_begin));
-    } catch (Error& problem) {
-      problems.add(problem.tensor(name));
-    }
+  for (const JsonObject::Member& member : json.as_object()) {
+    problems.attempt([&] { parse_member(member.first, member.second, header); });
   }
   problems.throw_if_any("safetensors header is damaged");
   check_layout(header, file_bytes.size());

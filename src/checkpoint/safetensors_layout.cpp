@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
-#include <functional>
 #include <span>
 #include <unordered_map>
 #include <unordered_set>
@@ -114,8 +113,9 @@ void write_safetensors(const std::filesystem::path& path,
   file.append(layout.header);
   for (const TensorEntry& entry : layout.entries) file.append(data_of(*view_of.at(entry.name)));
   file.close();
-  if (std::rename(temporary.c_str(), path.c_str()) != 0)
+  if (std::rename(temporary.c_str(), path.c_str()) != 0) {
     throw system_error("rename a file to its final name", path);
+  }
   sync_directory(path.parent_path());
 }
 

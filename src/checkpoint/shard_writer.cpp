@@ -38,8 +38,9 @@ void create_empty_folder(const fs::path& path) {
 Json ShardPlan::index() const {
   std::map<std::string, std::string> file_of;  // sorted, as other writers sort it
   for (const PlannedShard& shard : shards) {
-    for (const TensorEntry& entry : shard.layout.entries)
+    for (const TensorEntry& entry : shard.layout.entries) {
       file_of.emplace(entry.name, shard.file_name);
+    }
   }
   JsonObject weight_map;
   for (const auto& [name, file] : file_of) weight_map.set(name, file);
@@ -99,8 +100,9 @@ ShardWriter::ShardWriter(fs::path output, ShardPlan plan)
 
 ShardWriter::Position ShardWriter::position_of(std::string_view name) const {
   const auto found = position_of_.find(name);
-  if (found == position_of_.end())
+  if (found == position_of_.end()) {
     throw Error("the tensor was not planned").file(output_).tensor(name);
+  }
   return found->second;
 }
 

@@ -207,6 +207,24 @@ TEST(Checkpoint, ReadsACacheOfLinksAndListsTheOtherFiles) {
               ElementsAre("README.md", "config.json", "sub/notes.txt", "tokenizer.json"));
 }
 
+TEST(Checkpoint, ListsRelativePathsHoweverTheDirectoryIsWritten) {
+  const TestDirectory directory;
+  write_good_checkpoint(directory);
+  directory.write("sub/x.txt", "");
+  for (const fs::path& spelling :
+       {directory.path() / "", directory.path() / ".", directory / "sub/.."}) {
+    EXPECT_THAT(Checkpoint::open(spelling).other_files(), ElementsAre("config.json", "sub/x.txt"))
+        << spelling;
+  }
+}
+
+TEST(Checkpoint, TakesShardsWithoutTheirIndexForNoCheckpoint) {
+  const TestDirectory directory;
+  write_good_checkpoint(directory);
+  fs::remove(directory / "model.safetensors.index.json");
+  EXPECT_EQ(open_error(directory).message(), "the directory holds no safetensors checkpoint");
+}
+
 TEST(Checkpoint, OpensASparseDirectoryOfManyGigabytesAtOnce) {
   const TestDirectory directory;
   directory.write("config.json", "{}");
