@@ -1,0 +1,271 @@
+#include "quant/block_tuner.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <optional>
+
+#include "quant/batch_order.h"
+
+namespace qround::quant {
+namespace {
+
+constexpr int64_t kLossRows =
+    64;  // rows whose squared errors are summed together, whatever the number of threads
+// Gradients are of 1000 times the loss: they reach the F16 scale gradients of auto-round's way as
+// it scales them, and signs do not care.
+constexpr double kLossScale = 1000;
+
+using LinearKey = std::pair<Role, int64_t>;
+LinearKey key_of(LinearId id) { return {id.role, id.expert}; }
+
+// Mean squared error of y against target, both [rows, width]; dy, if wanted, its gradient times
+// kLossScale.
+double squared_error(const float* y, const float* target, int64_t rows, int64_t width, float* dy,
+                     Threads threads) {
+  const int64_t blocks = (rows + kLossRows - 1) / kLossRows;
+  std::vector<double> sums(static_cast<size_t>(blocks));
+  const double count = static_cast<double>(rows * width);
+  const auto factor = static_cast<float>(2 * kLossScale / count);
+  parallel_for(threads, sums.size(), [&](size_t block, int) {
+    const int64_t begin = static_cast<int64_t>(block) * kLossRows * width;
+    const int64_t end = std::min(rows * width, begin + kLossRows * width);
+    double sum = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      const float error = y[i] - target[i];
+      sum += double{error} * double{error};
+      if (dy != nullptr) dy[i] = factor * error;
+    }
+    sums[block] = sum;
+  });
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return total / count;
+}
+
+// Everything one run works with.
+class Run {
+ public:
+  Run(const ModelConfig& config, const TuneRecipe& recipe, const Executor& executor,
+      RoundingState& state, const BlockWeights& weights, const BlockData& data)
+      : config_(config),
+        recipe_(recipe),
+        executor_(executor),
+        state_(state),
+        weights_(weights),
+        data_(data),
+        mixer_(std::holds_alternative<AttentionWeights>(weights.mixer) ? MixerKind::attention
+                                                                       : MixerKind::delta_net),
+        training_(config, mixer_, {recipe.batch, data.length}),
+        x_(batch_floats(recipe.batch)),
+        target_(x_.size()),
+        y_(x_.size()),
+        dy_(x_.size()) {
+    for (size_t i = 0; i < state.linears().size(); ++i)
+      linear_idx_.emplace(key_of(state.linears()[i].id), i);
+  }
+
+  // The mean squared error of a batch; the gradient of its output stays for `step`.
+  double forward(const std::vector<int64_t>& samples) {
+    for (size_t i = 0; i < samples.size(); ++i) {
+      std::copy_n(data_.inputs + samples[i] * sample_floats(), sample_floats(),
+                  x_.data() + static_cast<int64_t>(i) * sample_floats());
+      std::copy_n(data_.targets + samples[i] * sample_floats(), sample_floats(),
+                  target_.data() + static_cast<int64_t>(i) * sample_floats());
+    }
+    training_.forward(weights_, x_.data(), y_.data(), executor_);
+    return squared_error(y_.data(), target_.data(), recipe_.batch * data_.length, config_.hidden,
+                         dy_.data(), executor_.context.threads);
+  }
+
+  void step(int64_t iteration) {
+    BlockGradients gradients;
+    gradients.wants = [&](LinearId id) { return linear_idx_.contains(key_of(id)); };
+    gradients.consume = [&](LinearId id, const ops::WeightGradientTile& tile) {
+      state_.step(linear_idx_.at(key_of(id)), tile.row_begin, tile.row_end, tile.values, iteration);
+    };
+    training_.backward(weights_, x_.data(), dy_.data(), gradients, executor_);
+  }
+
+  void count_expert_tokens(std::vector<int64_t>& totals) const {
+    const std::vector<int64_t> tokens = training_.expert_tokens();
+    totals.resize(tokens.size());
+    for (size_t expert = 0; expert < tokens.size(); ++expert) totals[expert] += tokens[expert];
+  }
+
+  // The mean squared error of samples [begin, end), one at a time.
+  double evaluate(int64_t begin, int64_t end) {
+    BlockTraining single(config_, mixer_, {1, data_.length});
+    double total = 0;
+    for (int64_t sample = begin; sample < end; ++sample) {
+      single.forward(weights_, data_.inputs + sample * sample_floats(), y_.data(), executor_);
+      total += squared_error(y_.data(), data_.targets + sample * sample_floats(), data_.length,
+                             config_.hidden, nullptr, executor_.context.threads);
+    }
+    return total / static_cast<double>(end - begin);
+  }
+
+ private:
+  int64_t sample_floats() const { return data_.length * config_.hidden; }
+  size_t batch_floats(int64_t sequences) const {
+    return static_cast<size_t>(sequences * sample_floats());
+  }
+
+  const ModelConfig& config_;
+  const TuneRecipe& recipe_;
+  const Executor& executor_;
+  RoundingState& state_;
+  const BlockWeights& weights_;
+  const BlockData& data_;
+  MixerKind mixer_;
+  BlockTraining training_;
+  std::vector<float> x_, target_, y_, dy_;
+  std::map<LinearKey, size_t> linear_idx_;
+};
+
+// Keeps the best parameter set seen, by whatever loss it is told.
+class Best {
+ public:
+  explicit Best(const RoundingState& state) : state_(state) {}
+
+  void offer(double loss, int64_t iteration) {
+    if (!(loss < loss_)) return;  // a loss that is no number never wins
+    loss_ = loss;
+    iteration_ = iteration;
+    rounding_ = state_.snapshot();
+  }
+  double loss() const { return loss_; }
+  void give(TuneResult& result) {
+    result.rounding = std::move(rounding_);
+    result.kept_iteration = iteration_;
+    result.loss_after = loss_;
+  }
+
+ private:
+  const RoundingState& state_;
+  double loss_ = std::numeric_limits<double>::infinity();
+  int64_t iteration_ = 0;
+  RoundingSnapshot rounding_;
+};
+
+// Whether the held-out sequences are looked at after so many steps: evenly over the second half,
+// the end included.
+bool is_evaluated(const TuneRecipe& recipe, int64_t steps) {
+  const int64_t half = recipe.iterations / 2;
+  const int64_t every =
+      std::max<int64_t>(1, (recipe.iterations - half) / std::max<int64_t>(1, recipe.evaluations));
+  return steps > half && (recipe.iterations - steps) % every == 0;
+}
+
+}  // namespace
+
+ops::Weight& linear_weight(BlockWeights& weights, LinearId id) {
+  if (auto* attention = std::get_if<AttentionWeights>(&weights.mixer)) {
+    switch (id.role) {
+      case Role::q_proj:
+        return attention->q_proj;
+      case Role::k_proj:
+        return attention->k_proj;
+      case Role::v_proj:
+        return attention->v_proj;
+      case Role::o_proj:
+        return attention->o_proj;
+      default:
+        break;
+    }
+  } else {
+    auto& delta_net = std::get<DeltaNetWeights>(weights.mixer);
+    switch (id.role) {
+      case Role::in_proj_qkv:
+        return delta_net.in_proj_qkv;
+      case Role::in_proj_z:
+        return delta_net.in_proj_z;
+      case Role::in_proj_b:
+        return delta_net.in_proj_b;
+      case Role::in_proj_a:
+        return delta_net.in_proj_a;
+      case Role::out_proj:
+        return delta_net.out_proj;
+      default:
+        break;
+    }
+  }
+  if (auto* dense = std::get_if<ops::SwigluWeights>(&weights.feed_forward)) {
+    return id.role == Role::dense_gate ? dense->gate
+           : id.role == Role::dense_up ? dense->up
+                                       : dense->down;
+  }
+  auto& moe = std::get<MoeWeights>(weights.feed_forward);
+  switch (id.role) {
+    case Role::router:
+      return moe.router;
+    case Role::expert_gate:
+      return moe.experts[static_cast<size_t>(id.expert)].gate;
+    case Role::expert_up:
+      return moe.experts[static_cast<size_t>(id.expert)].up;
+    case Role::expert_down:
+      return moe.experts[static_cast<size_t>(id.expert)].down;
+    case Role::shared_gate:
+      return moe.shared.gate;
+    case Role::shared_up:
+      return moe.shared.up;
+    case Role::shared_down:
+      return moe.shared.down;
+    default:
+      return moe.shared_expert_gate;
+  }
+}
+
+BlockTuner::BlockTuner(const ModelConfig& config, BlockWeights weights,
+                       std::vector<TunedLinear> linears, int64_t group_size,
+                       const TuneRecipe& recipe, const Executor& executor)
+    : config_(config),
+      recipe_(recipe),
+      executor_(executor),
+      state_(std::move(linears), group_size, recipe, executor.ops, executor.context.threads),
+      weights_(std::move(weights)) {
+  for (size_t i = 0; i < state_.linears().size(); ++i) {
+    linear_weight(weights_, state_.linears()[i].id) = state_.effective_weight(i);
+  }
+}
+
+TuneResult BlockTuner::run(const BlockData& data, int64_t block,
+                           const std::function<void(const TuneProgress&)>& progress,
+                           const std::atomic<bool>* interrupt) {
+  const bool held_out = recipe_.selection == Selection::held_out && recipe_.held_out > 0;
+  const int64_t trained = held_out ? data.samples - recipe_.held_out : data.samples;
+  Run run(config_, recipe_, executor_, state_, weights_, data);
+  BatchOrder order(trained, recipe_.batch, recipe_.seed, static_cast<uint64_t>(block));
+  Best best(state_);
+  TuneResult result;
+  if (held_out) {
+    result.loss_before = run.evaluate(trained, data.samples);
+    best.offer(result.loss_before, 0);
+  }
+  double best_batch = std::numeric_limits<double>::infinity();
+  for (int64_t iteration = 0; iteration < recipe_.iterations; ++iteration) {
+    if (interrupt != nullptr && interrupt->load()) {
+      result.interrupted = true;
+      return result;
+    }
+    const double loss = run.forward(order.next());
+    run.count_expert_tokens(result.expert_tokens);
+    result.losses.push_back(loss);
+    best_batch = std::min(best_batch, loss);
+    if (recipe_.selection == Selection::mini_batch) best.offer(loss, iteration);
+    run.step(iteration);
+    if (held_out && is_evaluated(recipe_, iteration + 1))
+      best.offer(run.evaluate(trained, data.samples), iteration + 1);
+    if (progress)
+      progress({iteration + 1, loss, result.losses.front(), held_out ? best.loss() : best_batch});
+  }
+  if (!held_out) result.loss_before = result.losses.front();
+  if (recipe_.selection == Selection::last ||
+      (recipe_.selection == Selection::held_out && !held_out)) {
+    best.offer(result.losses.back(), recipe_.iterations);
+  }
+  best.give(result);
+  return result;
+}
+
+}  // namespace qround::quant

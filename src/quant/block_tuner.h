@@ -1,0 +1,70 @@
+// Tunes the rounding of one decoder block so that its output on quantized inputs comes close to
+// what the full-precision block gives (SignRound).
+//
+// An iteration: a batch of sequences, forward pass with the rounded weights, mean squared error,
+// backward pass. The gradient of a weight exists a tile of rows at a time: the tile becomes sign
+// steps, and its rows are rounded anew for the next iteration, while they lie in the cache.
+//
+// Results depend neither on the number of threads nor on timing.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "model/block_training.h"
+#include "quant/rounding_state.h"
+#include "quant/tune_recipe.h"
+
+namespace qround::quant {
+
+// Calibration sequences of a block, [samples, L, H] each.
+struct BlockData {
+  int64_t samples = 0, length = 0;  // of L tokens
+  const float* inputs = nullptr;    // what the quantized network hands to the block
+  const float* targets = nullptr;   // what the full-precision block makes of full-precision inputs
+};
+
+struct TuneProgress {
+  int64_t iteration = 0;
+  double loss = 0, first_loss = 0, best_loss = 0;  // of mini-batches
+};
+
+struct TuneResult {
+  RoundingSnapshot rounding;   // the parameter set that was kept
+  int64_t kept_iteration = 0;  // steps taken before it
+  double loss_before = 0;  // mean squared error of plain rounding; on the held-out sequences, or
+                           // the first mini-batch
+  double loss_after = 0;   // of the kept set, on the same (mini_batch: on its own mini-batch)
+  std::vector<double> losses;          // of each iteration's mini-batch, before its step
+  std::vector<int64_t> expert_tokens;  // routed to each expert over all iterations
+  bool interrupted = false;            // stopped early: nothing else is set
+};
+
+class BlockTuner {
+ public:
+  // `weights` are the block's own; those named in `linears` are replaced. `config`, the checkpoint
+  // behind the weights and what `executor` refers to must outlive the tuner.
+  BlockTuner(const ModelConfig& config, BlockWeights weights, std::vector<TunedLinear> linears,
+             int64_t group_size, const TuneRecipe& recipe, const Executor& executor);
+
+  // `block` tells the random streams of blocks apart.
+  TuneResult run(const BlockData& data, int64_t block,
+                 const std::function<void(const TuneProgress&)>& progress,
+                 const std::atomic<bool>* interrupt = nullptr);
+
+  const RoundingState& state() const { return state_; }
+
+ private:
+  const ModelConfig& config_;
+  TuneRecipe recipe_;
+  Executor executor_;
+  RoundingState state_;
+  BlockWeights weights_;  // tuned maps read the state's effective weights
+};
+
+// The place of a linear map among a block's weights.
+ops::Weight& linear_weight(BlockWeights& weights, LinearId id);
+
+}  // namespace qround::quant

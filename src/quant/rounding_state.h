@@ -1,0 +1,80 @@
+// The tuned parameters of a block's linear maps and the weights they stand for.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "base/threads.h"
+#include "model/block_training.h"
+#include "ops/backend.h"
+#include "quant/tune_recipe.h"
+
+namespace qround::quant {
+
+// A linear map that is tuned: whose it is, and its weight in the source.
+struct TunedLinear {
+  LinearId id;
+  std::string name;  // its module, for messages
+  ops::DenseWeight weight;
+};
+
+// Codes and scales of one parameter set, four bits to a code.
+struct RoundingSnapshot {
+  std::vector<uint8_t> packed_codes;  // of all maps one after the other; low nibble first
+  std::vector<uint16_t> scales;       // f16 bits
+};
+
+class RoundingState {
+ public:
+  // v = 0, alpha = beta = 1. K of every map is a multiple of group_size.
+  RoundingState(std::vector<TunedLinear> linears, int64_t group_size, const TuneRecipe& recipe,
+                const ops::OpTable& ops, Threads threads);
+
+  const std::vector<TunedLinear>& linears() const { return linears_; }
+  int64_t group_size() const { return group_size_; }
+
+  // The weights the block computes with; valid as long as this object, changed by `step` and
+  // `restore`.
+  ops::DenseWeight effective_weight(size_t linear_idx) const;
+
+  // One sign step of rows [begin, end) of a map, and their effective weights after it. Different
+  // rows may be stepped at the same time. gradient [end - begin, K].
+  void step(size_t linear_idx, int64_t begin, int64_t end, const float* gradient,
+            int64_t iteration);
+
+  RoundingSnapshot snapshot() const;
+
+  // Rows of a snapshot: codes [end - begin, K] 0..15, scales [end - begin, K / G].
+  void read(const RoundingSnapshot& snapshot, size_t linear_idx, int64_t begin, int64_t end,
+            uint8_t* codes, uint16_t* scales) const;
+
+  // Bytes this state takes for so many weights in so many groups, one snapshot included.
+  static uint64_t bytes(uint64_t weights, uint64_t groups, const TuneRecipe& recipe);
+
+ private:
+  struct Place {
+    size_t first_weight, first_group;
+  };
+
+  ops::SignRoundRows rows_of(size_t linear_idx, int64_t begin, int64_t end) const;
+  std::byte* values_of(size_t linear_idx) const;
+  void for_row_blocks(
+      const std::function<void(size_t linear_idx, int64_t begin, int64_t end)>& body) const;
+
+  std::vector<TunedLinear> linears_;
+  std::vector<Place> places_;
+  int64_t group_size_;
+  TuneRecipe recipe_;
+  ops::SignRoundRule rule_;
+  const ops::OpTable& ops_;
+  Threads threads_;
+  DType dtype_;  // of the effective weights
+  size_t n_weights_ = 0, n_groups_ = 0;
+  mutable std::vector<int16_t> v_;
+  mutable std::vector<float> alpha_, beta_;
+  mutable std::vector<std::byte> values_;
+};
+
+}  // namespace qround::quant

@@ -1,0 +1,142 @@
+#include "quant/tune_recipe.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+
+namespace qround::quant {
+namespace {
+
+struct RecipeRow {
+  const char* name;
+  int64_t iterations, samples;
+  double learning_rate;
+};
+
+// auto-round's recipes of the same names; `card` is the published Qwen3.6-35B-A3B checkpoint's.
+constexpr std::array kRecipes = {
+    RecipeRow{"light", 50, 128, 5e-3},
+    RecipeRow{"default", 200, 128, 0},
+    RecipeRow{"best", 1000, 512, 0},
+    RecipeRow{"card", 400, 256, 0},
+};
+
+void require(bool valid, const char* name, const std::string& expected, double actual) {
+  if (valid) return;
+  throw Error(fmt::format("bad value of {}", name))
+      .expected(expected)
+      .actual(format_double(actual));
+}
+
+const char* clamp_name(ops::ClampRule rule) {
+  switch (rule) {
+    case ops::ClampRule::closed:
+      return "closed";
+    case ops::ClampRule::open:
+      return "open";
+    case ops::ClampRule::inward:
+      return "inward";
+  }
+  return "";
+}
+
+const char* selection_name(Selection selection) {
+  switch (selection) {
+    case Selection::held_out:
+      return "held_out";
+    case Selection::mini_batch:
+      return "mini_batch";
+    case Selection::last:
+      return "last";
+  }
+  return "";
+}
+
+}  // namespace
+
+int64_t TuneRecipe::units_per_step_drop() const {
+  const int64_t reach = iterations * (iterations + 1) / 2;
+  return reach / std::numeric_limits<int16_t>::max() + 1;
+}
+
+int16_t TuneRecipe::v_units(int64_t iteration) const {
+  const double exact =
+      static_cast<double>(iterations - iteration) / static_cast<double>(units_per_step_drop());
+  return static_cast<int16_t>(std::lround(exact));
+}
+
+float TuneRecipe::factor_step(int64_t iteration) const {
+  if (!tune_factors) return 0;
+  return static_cast<float>(rate_of_factors() * static_cast<double>(iterations - iteration) /
+                            static_cast<double>(iterations));
+}
+
+ops::SignRoundRule TuneRecipe::rule() const {
+  const double unit =
+      rate() / static_cast<double>(iterations) * static_cast<double>(units_per_step_drop());
+  return {.v_unit = static_cast<float>(unit),
+          .clamp = clamp,
+          .bf16_scales = bf16_scales,
+          .f16_scale_gradient = f16_scale_gradient};
+}
+
+void TuneRecipe::validate() const {
+  require(iterations >= 1 && iterations <= 10'000, "--iters", "1 to 10000",
+          static_cast<double>(iterations));
+  require(samples >= 1, "--nsamples", "1 or more", static_cast<double>(samples));
+  require(length >= 2, "--seqlen", "2 or more", static_cast<double>(length));
+  const int64_t trained = selection == Selection::held_out ? samples - held_out : samples;
+  require(batch >= 1 && batch <= trained, "--batch-size",
+          fmt::format("1 to {}, the sequences trained on", trained), static_cast<double>(batch));
+  require(rate() > 0 && rate() <= 0.1, "--lr", "more than 0, at most 0.1", rate());
+  require(rate_of_factors() <= 0.1, "--minmax-lr", "at most 0.1", rate_of_factors());
+  require(held_out >= 0 && held_out < samples, "--held-out", fmt::format("0 to {}", samples - 1),
+          static_cast<double>(held_out));
+}
+
+Json to_json(const TuneRecipe& recipe) {
+  return Json::object({{"name", recipe.name},
+                       {"iters", recipe.iterations},
+                       {"nsamples", recipe.samples},
+                       {"seqlen", recipe.length},
+                       {"batch_size", recipe.batch},
+                       {"lr", recipe.rate()},
+                       {"minmax_lr", recipe.tune_factors ? recipe.rate_of_factors() : 0.0},
+                       {"seed", static_cast<int64_t>(recipe.seed)},
+                       {"selection", selection_name(recipe.selection)},
+                       {"held_out", recipe.selection == Selection::held_out ? recipe.held_out : 0},
+                       {"clamp", clamp_name(recipe.clamp)},
+                       {"bf16_scales", recipe.bf16_scales},
+                       {"bf16_weights", recipe.bf16_weights},
+                       {"f16_scale_gradient", recipe.f16_scale_gradient}});
+}
+
+TuneRecipe recipe_by_name(std::string_view name) {
+  std::string known;
+  for (const RecipeRow& row : kRecipes) {
+    if (name == row.name) {
+      TuneRecipe recipe;
+      recipe.name = row.name;
+      recipe.iterations = row.iterations;
+      recipe.samples = row.samples;
+      recipe.learning_rate = row.learning_rate;
+      return recipe;
+    }
+    known += (known.empty() ? "" : ", ") + std::string(row.name);
+  }
+  throw Error("unknown recipe").expected(known).actual(name);
+}
+
+void make_compatible_with_autoround(TuneRecipe& recipe) {
+  recipe.selection = Selection::mini_batch;
+  recipe.clamp = ops::ClampRule::open;
+  recipe.bf16_scales = false;
+  recipe.bf16_weights = false;  // without BF16 arithmetic, as on a CPU, it tunes in F32 throughout
+  recipe.f16_scale_gradient = true;
+}
+
+}  // namespace qround::quant

@@ -1,0 +1,62 @@
+// How a block is tuned: the numbers of a SignRound run.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/json.h"
+#include "ops/sign_round.h"
+
+namespace qround::quant {
+
+// Which of the parameter sets a run passes through is kept.
+enum class Selection {
+  held_out,    // the best on sequences of the calibration set that are not trained on, final state
+               // included
+  mini_batch,  // the best on its own mini-batch, final state never tried: auto-round's way
+  last,        // the final state
+};
+
+struct TuneRecipe {
+  std::string name = "default";
+  int64_t iterations = 200;  // T
+  int64_t samples = 128;     // calibration sequences
+  int64_t length = 2048;     // tokens of each
+  int64_t batch = 8;         // sequences per iteration
+  double learning_rate = 0;  // of v; 0: 1 / T
+  double factor_rate = 0;    // of alpha and beta; 0: as learning_rate
+  uint64_t seed = 42;
+  Selection selection = Selection::held_out;
+  int64_t held_out = 8;      // sequences, of `samples`
+  int64_t evaluations = 10;  // of the held-out sequences, evenly over the second half of the run
+  ops::ClampRule clamp = ops::ClampRule::inward;
+  bool bf16_scales = true;
+  bool bf16_weights = true;  // tune with weights rounded to BF16, as servers compute with them
+  bool f16_scale_gradient = false;
+  bool tune_factors = true;
+
+  // The rule of v's integer units: lr_t = units(t) * v_unit, where step t of T has (T - t) / q
+  // units and q is 1 unless the sum of all steps would leave 16 bits.
+  double rate() const {
+    return learning_rate > 0 ? learning_rate : 1.0 / static_cast<double>(iterations);
+  }
+  double rate_of_factors() const { return factor_rate > 0 ? factor_rate : rate(); }
+  int64_t units_per_step_drop() const;  // q
+  ops::SignRoundRule rule() const;
+  int16_t v_units(int64_t iteration) const;
+  float factor_step(int64_t iteration) const;
+
+  // Throws Error naming the number that is out of range.
+  void validate() const;
+};
+
+Json to_json(const TuneRecipe& recipe);
+
+// "light", "default", "best" or "card" (docs/recipes.md). Throws Error listing them for another
+// name.
+TuneRecipe recipe_by_name(std::string_view name);
+// Sets what auto-round does where we do otherwise by default; numbers of the run stay.
+void make_compatible_with_autoround(TuneRecipe& recipe);
+
+}  // namespace qround::quant
