@@ -1,0 +1,149 @@
+#include "ops/causal_attention.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/ops/expect_close.h"
+#include "tests/ops/random_values.h"
+
+namespace qround::ops {
+namespace {
+
+struct Shape {
+  int64_t tokens, context, heads, kv_heads, head_dim;
+};
+
+std::ostream& operator<<(std::ostream& stream, const Shape& s) {
+  return stream << "T " << s.tokens << " S " << s.context << " Hq " << s.heads << " Hkv "
+                << s.kv_heads << " D " << s.head_dim;
+}
+
+struct Operands {
+  std::vector<float> q, keys, values;
+
+  Operands(const Shape& s, RandomValues& random, float size = 1)
+      : q(random.normal(s.tokens * s.heads * s.head_dim, size)),
+        keys(random.normal(s.context * s.kv_heads * s.head_dim, size)),
+        values(random.normal(s.context * s.kv_heads * s.head_dim)) {}
+};
+
+std::vector<float> run(CausalAttentionFunction* attention, const Operands& operands, const Shape& s,
+                       int threads) {
+  Workspace workspace;
+  std::vector<float> out(operands.q.size(), NAN);
+  attention({.q = operands.q.data(),
+             .keys = operands.keys.data(),
+             .values = operands.values.data(),
+             .out = out.data(),
+             .tokens = s.tokens,
+             .context = s.context,
+             .heads = s.heads,
+             .kv_heads = s.kv_heads,
+             .head_dim = s.head_dim,
+             .scale = 1 / std::sqrt(static_cast<float>(s.head_dim))},
+            {.threads = {threads}, .workspace = workspace});
+  return out;
+}
+
+// A score's error moves its weight by as much; the weights sum to one, so the output moves by twice
+// that times the largest value, and the sums over keys add their own share.
+float tolerance(const Shape& s, const Operands& operands) {
+  const auto dim = static_cast<size_t>(s.head_dim);
+  float q_norm = 0, key_norm = 0, largest = 0;
+  for (size_t i = 0; i < operands.q.size(); i += dim)
+    q_norm = std::max(q_norm, norm(std::span(operands.q).subspan(i, dim)));
+  for (size_t i = 0; i < operands.keys.size(); i += dim)
+    key_norm = std::max(key_norm, norm(std::span(operands.keys).subspan(i, dim)));
+  for (float value : operands.values) largest = std::max(largest, std::abs(value));
+  const float score = q_norm * key_norm / std::sqrt(static_cast<float>(s.head_dim));
+  return 2 * largest * sum_tolerance(s.head_dim, score) + sum_tolerance(s.context, largest);
+}
+
+constexpr Shape kShapes[] = {{1, 1, 1, 1, 8},     {1, 2, 4, 2, 16},     {2, 2, 4, 1, 24},
+                             {3, 7, 6, 2, 20},    {7, 7, 2, 2, 64},     {64, 64, 4, 2, 32},
+                             {65, 65, 8, 1, 16},  {130, 130, 4, 2, 40}, {1, 129, 16, 2, 64},
+                             {1, 3000, 4, 2, 16}, {5, 2500, 4, 1, 33},  {3, 1025, 2, 1, 8},
+                             {65, 200, 3, 3, 17}, {70, 1100, 16, 2, 8}, {1, 1024, 16, 2, 256}};
+
+TEST(CausalAttention, FastVersionEqualsDefinitionOnOddShapes) {
+  uint64_t seed = 1;
+  for (const Shape& shape : kShapes) {
+    SCOPED_TRACE(testing::Message() << shape);
+    RandomValues random(seed++);
+    const Operands operands(shape, random);
+    expect_close(run(cpu::causal_attention, operands, shape, 2),
+                 run(ref::causal_attention, operands, shape, 1), tolerance(shape, operands),
+                 random.seed());
+  }
+}
+
+TEST(CausalAttention, BitsDoNotDependOnTheNumberOfThreads) {
+  for (const Shape& shape : kShapes) {
+    SCOPED_TRACE(testing::Message() << shape);
+    RandomValues random(3);
+    const Operands operands(shape, random);
+    expect_same_bits_for_all_thread_counts(
+        [&](int threads) { return run(cpu::causal_attention, operands, shape, threads); });
+  }
+}
+
+// Scores of some hundred: exponentials of anything but the difference to the maximum overflow.
+TEST(CausalAttention, LargeScoresNeitherOverflowNorVanish) {
+  const Shape shape{.tokens = 40, .context = 300, .heads = 2, .kv_heads = 1, .head_dim = 16};
+  RandomValues random(4);
+  const Operands operands(shape, random, 12);
+  const auto out = run(cpu::causal_attention, operands, shape, 2);
+  for (float value : out) ASSERT_TRUE(std::isfinite(value));
+  expect_close(out, run(ref::causal_attention, operands, shape, 1), tolerance(shape, operands),
+               random.seed());
+}
+
+TEST(CausalAttention, ASequenceInPiecesWithItsCacheEqualsTheWhole) {
+  const Shape whole{.tokens = 200, .context = 200, .heads = 4, .kv_heads = 2, .head_dim = 32};
+  RandomValues random(5);
+  const Operands operands(whole, random);
+  const auto expected = run(cpu::causal_attention, operands, whole, 2);
+  const int64_t q_row = whole.heads * whole.head_dim, kv_row = whole.kv_heads * whole.head_dim;
+  for (const int64_t piece : {1, 7, 64}) {
+    std::vector<float> out;
+    for (int64_t begin = 0; begin < whole.tokens; begin += piece) {
+      const int64_t end = std::min(whole.tokens, begin + piece);
+      Operands part = operands;
+      part.q.assign(operands.q.begin() + begin * q_row, operands.q.begin() + end * q_row);
+      part.keys.resize(static_cast<size_t>(end * kv_row));
+      part.values.resize(static_cast<size_t>(end * kv_row));
+      Shape shape = whole;
+      shape.tokens = end - begin;
+      shape.context = end;
+      const auto rows = run(cpu::causal_attention, part, shape, 2);
+      out.insert(out.end(), rows.begin(), rows.end());
+    }
+    expect_close(out, expected, tolerance(whole, operands), random.seed());
+  }
+}
+
+TEST(CausalAttention, NoQuerySeesALaterKey) {
+  const Shape shape{.tokens = 150, .context = 150, .heads = 2, .kv_heads = 1, .head_dim = 16};
+  RandomValues random(6);
+  Operands operands(shape, random);
+  const auto before = run(cpu::causal_attention, operands, shape, 1);
+  const size_t changed = 100 * 16;  // key and value 100 and later
+  for (size_t i = changed; i < operands.keys.size(); ++i)
+    operands.keys[i] = operands.values[i] = 1e30f;
+  const auto after = run(cpu::causal_attention, operands, shape, 1);
+  EXPECT_TRUE(std::equal(before.begin(), before.begin() + 100 * 2 * 16, after.begin()));
+  EXPECT_NE(before[100 * 2 * 16], after[100 * 2 * 16]);
+}
+
+TEST(CausalAttention, NotANumberIsNotHidden) {
+  const Shape shape{.tokens = 1, .context = 40, .heads = 1, .kv_heads = 1, .head_dim = 16};
+  RandomValues random(7);
+  Operands operands(shape, random);
+  operands.q[3] = NAN;
+  for (float value : run(cpu::causal_attention, operands, shape, 1)) EXPECT_TRUE(std::isnan(value));
+}
+
+}  // namespace
+}  // namespace qround::ops

@@ -1,0 +1,226 @@
+#include "ops/gated_delta_rule.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/ops/expect_close.h"
+#include "tests/ops/random_values.h"
+
+namespace qround::ops {
+namespace {
+
+struct Shape {
+  int64_t tokens, key_heads, value_heads, key_dim, value_dim;
+};
+
+std::ostream& operator<<(std::ostream& stream, const Shape& s) {
+  return stream << "T " << s.tokens << " Hk " << s.key_heads << " Hv " << s.value_heads << " Dk "
+                << s.key_dim << " Dv " << s.value_dim;
+}
+
+enum class Decay { strong, mixed, weak };
+
+// Queries, keys and values lie side by side in a row, as the convolution leaves them.
+struct Operands {
+  Shape shape;
+  int64_t row;  // floats of a token
+  std::vector<float> qkv, log_decay, beta, state;
+
+  Operands(const Shape& s, Decay decay, RandomValues& random)
+      : shape(s), row(2 * s.key_heads * s.key_dim + s.value_heads * s.value_dim) {
+    qkv = random.normal(s.tokens * row);
+    for (int64_t t = 0; t < s.tokens; ++t)
+      for (int64_t head = 0; head < 2 * s.key_heads; ++head)
+        normalize(t * row + head * s.key_dim, head < s.key_heads);
+    const int64_t gates = s.tokens * s.value_heads;
+    const float low = decay == Decay::weak ? -1e-4f : -60, high = decay == Decay::strong ? -5 : 0;
+    log_decay = random.uniform(gates, low, high);
+    beta = random.uniform(gates, 0, 1);
+    state = random.normal(s.value_heads * s.key_dim * s.value_dim);
+  }
+
+  void normalize(int64_t offset, bool is_query) {
+    const auto values =
+        std::span(qkv).subspan(static_cast<size_t>(offset), static_cast<size_t>(shape.key_dim));
+    const float scale = is_query ? 1 / std::sqrt(static_cast<float>(shape.key_dim)) : 1.0f;
+    const float length = norm(values);
+    for (float& value : values) value *= scale / length;
+  }
+
+  GatedDeltaRuleArgs args(float* state_memory, float* out) const {
+    const int64_t keys = shape.key_heads * shape.key_dim;
+    return {.q = qkv.data(),
+            .k = qkv.data() + keys,
+            .v = qkv.data() + 2 * keys,
+            .log_decay = log_decay.data(),
+            .beta = beta.data(),
+            .state = state_memory,
+            .out = out,
+            .tokens = shape.tokens,
+            .key_heads = shape.key_heads,
+            .value_heads = shape.value_heads,
+            .key_dim = shape.key_dim,
+            .value_dim = shape.value_dim,
+            .q_stride = row,
+            .k_stride = row,
+            .v_stride = row};
+  }
+
+  size_t out_size() const {
+    return static_cast<size_t>(shape.tokens * shape.value_heads * shape.value_dim);
+  }
+};
+
+// The outputs, then the state left behind; in pieces of `piece` tokens.
+std::vector<float> run(GatedDeltaRuleFunction* rule, const Operands& operands, int threads,
+                       int64_t piece = 1 << 30) {
+  Workspace workspace;
+  std::vector<float> result(operands.out_size() + operands.state.size(), NAN);
+  float* state = result.data() + operands.out_size();
+  std::copy(operands.state.begin(), operands.state.end(), state);
+  const GatedDeltaRuleArgs whole = operands.args(state, result.data());
+  for (int64_t begin = 0; begin < whole.tokens; begin += piece) {
+    GatedDeltaRuleArgs part = whole;
+    part.tokens = std::min(piece, whole.tokens - begin);
+    part.q += begin * whole.q_stride;
+    part.k += begin * whole.k_stride;
+    part.v += begin * whole.v_stride;
+    part.log_decay += begin * whole.value_heads;
+    part.beta += begin * whole.value_heads;
+    part.out += begin * whole.value_heads * whole.value_dim;
+    rule(part, {.threads = {threads}, .workspace = workspace});
+  }
+  return result;
+}
+
+// The recurrence of the header in double precision.
+std::vector<float> run_in_double(const Operands& operands) {
+  std::vector<float> result(operands.out_size() + operands.state.size());
+  const GatedDeltaRuleArgs a = operands.args(nullptr, result.data());
+  std::vector<double> state(operands.state.begin(), operands.state.end());
+  for (int64_t t = 0; t < a.tokens; ++t)
+    for (int64_t head = 0; head < a.value_heads; ++head) {
+      const int64_t gate = t * a.value_heads + head;
+      const int64_t key_offset = head / (a.value_heads / a.key_heads) * a.key_dim;
+      const float *q = a.q + t * a.q_stride + key_offset, *k = a.k + t * a.k_stride + key_offset;
+      const double decay = std::exp(static_cast<double>(a.log_decay[gate]));
+      for (int64_t j = 0; j < a.value_dim; ++j) {
+        double* s = state.data() + head * a.key_dim * a.value_dim + j;
+        double memory = 0, out = 0;
+        for (int64_t i = 0; i < a.key_dim; ++i) memory += (s[i * a.value_dim] *= decay) * k[i];
+        const double v = a.v[t * a.v_stride + head * a.value_dim + j];
+        const double change = a.beta[gate] * (v - memory);
+        for (int64_t i = 0; i < a.key_dim; ++i) out += (s[i * a.value_dim] += k[i] * change) * q[i];
+        a.out[gate * a.value_dim + j] = static_cast<float>(out);
+      }
+    }
+  for (size_t i = 0; i < state.size(); ++i)
+    result[operands.out_size() + i] = static_cast<float>(state[i]);
+  return result;
+}
+
+// |k| = 1 and beta <= 1, so no update enlarges a column of the state beyond its old length plus the
+// value; a token's rounding stays in the state until it decays: at most sqrt(T) steps add up.
+float tolerance(const Operands& operands) {
+  float largest = 0;
+  for (float value : operands.qkv) largest = std::max(largest, std::abs(value));
+  for (float value : operands.state) largest = std::max(largest, std::abs(value));
+  const float column = largest * std::sqrt(static_cast<float>(operands.shape.key_dim));
+  return sum_tolerance(operands.shape.key_dim, column) +
+         sum_tolerance(operands.shape.tokens, column);
+}
+
+constexpr Shape kShapes[] = {{1, 1, 1, 8, 8},    {2, 2, 4, 16, 24},  {3, 1, 3, 20, 37},
+                             {7, 2, 2, 32, 40},  {15, 1, 2, 16, 48}, {16, 1, 2, 16, 48},
+                             {63, 1, 2, 64, 64}, {64, 2, 4, 32, 33}, {65, 1, 1, 128, 128},
+                             {130, 2, 4, 24, 72}};
+
+TEST(GatedDeltaRule, BothVersionsEqualTheRecurrenceInDoublePrecision) {
+  uint64_t seed = 1;
+  for (const Decay decay : {Decay::strong, Decay::mixed, Decay::weak})
+    for (const Shape& shape : kShapes) {
+      SCOPED_TRACE(testing::Message() << shape << " decay " << static_cast<int>(decay));
+      RandomValues random(seed++);
+      const Operands operands(shape, decay, random);
+      const auto expected = run_in_double(operands);
+      expect_close(run(ref::gated_delta_rule, operands, 1), expected, tolerance(operands),
+                   random.seed());
+      expect_close(run(cpu::gated_delta_rule, operands, 2), expected, tolerance(operands),
+                   random.seed());
+    }
+}
+
+TEST(GatedDeltaRule, BitsDoNotDependOnTheNumberOfThreads) {
+  for (const Shape& shape : kShapes) {
+    SCOPED_TRACE(testing::Message() << shape);
+    RandomValues random(3);
+    const Operands operands(shape, Decay::mixed, random);
+    expect_same_bits_for_all_thread_counts(
+        [&](int threads) { return run(cpu::gated_delta_rule, operands, threads); });
+  }
+}
+
+// Stronger than needed, and worth keeping: a prompt in any chunks gives the very same state.
+TEST(GatedDeltaRule, ASequenceInPiecesGivesTheBitsOfTheWhole) {
+  RandomValues random(4);
+  const Operands operands({130, 2, 4, 24, 72}, Decay::weak, random);
+  const auto whole = run(cpu::gated_delta_rule, operands, 2);
+  for (const int64_t piece : {1, 7, 64}) {
+    SCOPED_TRACE(testing::Message() << "pieces of " << piece);
+    EXPECT_EQ(run(cpu::gated_delta_rule, operands, 2, piece), whole);
+  }
+}
+
+TEST(GatedDeltaRule, DecayToNothingForgetsTheState) {
+  RandomValues random(5);
+  Operands operands({20, 1, 1, 16, 16}, Decay::mixed, random);
+  std::fill(operands.log_decay.begin(), operands.log_decay.end(), -1e30f);
+  const auto before = run(cpu::gated_delta_rule, operands, 1);
+  for (float& value : operands.state) value += 1000;
+  const auto after = run(cpu::gated_delta_rule, operands, 1);
+  EXPECT_EQ(before, after);
+  for (float value : after) EXPECT_TRUE(std::isfinite(value));
+}
+
+std::vector<float> run_gates(DeltaRuleGatesFunction* gates, const std::vector<float>& a,
+                             const std::vector<float>& b, const std::vector<float>& a_log,
+                             const std::vector<float>& dt_bias, int threads) {
+  Workspace workspace;
+  const auto heads = static_cast<int64_t>(a_log.size());
+  std::vector<float> both(2 * a.size(), NAN);
+  gates({.a = a.data(),
+         .b = b.data(),
+         .a_log = a_log.data(),
+         .dt_bias = dt_bias.data(),
+         .log_decay = both.data(),
+         .beta = both.data() + a.size(),
+         .tokens = static_cast<int64_t>(a.size()) / heads,
+         .value_heads = heads},
+        {.threads = {threads}, .workspace = workspace});
+  return both;
+}
+
+TEST(DeltaRuleGates, FastVersionEqualsDefinitionOverTheWholeRange) {
+  RandomValues random(6);
+  for (const int64_t heads : {1, 3, 32, 37})
+    for (const int64_t tokens : {1, 2, 65, 600}) {
+      auto a = random.uniform(tokens * heads, -60, 60);
+      auto b = random.uniform(tokens * heads, -120, 120);
+      a[0] = 20;  // where softplus becomes linear
+      const auto a_log = random.uniform(heads, -5, 3), dt_bias = random.normal(heads);
+      const auto expected = run_gates(ref::delta_rule_gates, a, b, a_log, dt_bias, 1);
+      std::vector<float> tolerances;
+      for (float value : expected)
+        tolerances.push_back(16 * kEps * std::abs(value) + std::numeric_limits<float>::min());
+      expect_close(run_gates(cpu::delta_rule_gates, a, b, a_log, dt_bias, 2), expected, tolerances,
+                   random.seed());
+      expect_same_bits_for_all_thread_counts([&](int threads) {
+        return run_gates(cpu::delta_rule_gates, a, b, a_log, dt_bias, threads);
+      });
+    }
+}
+
+}  // namespace
+}  // namespace qround::ops
