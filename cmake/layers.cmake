@@ -8,6 +8,7 @@ add_library(qround_flags INTERFACE)
 target_include_directories(qround_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_compile_options(qround_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers -Werror=switch
+  $<$<CXX_COMPILER_ID:Clang>:-Wno-missing-designated-field-initializers>
   $<$<BOOL:${QROUND_WERROR}>:-Werror>
   -fno-math-errno -ffp-contract=off)
 if(QROUND_SANITIZE)

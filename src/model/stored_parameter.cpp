@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "checkpoint/quantization_config.h"
 
 namespace qround {
 namespace {
@@ -49,29 +50,25 @@ TensorView fused_view(const Checkpoint& checkpoint, const TensorEntry& entry,
   return whole.slice(parameter.expert).rows(parameter.fused_row, parameter.fused_row + rows);
 }
 
-// How the checkpoint says it packs its int4 weights.
-Int4Format int4_format(const Checkpoint& checkpoint, const Parameter& parameter) {
-  const Json* config = checkpoint.config().find("quantization_config");
-  if (config == nullptr) {
-    throw Error("config.json has int4 tensors beside it but no \"quantization_config\"")
-        .file(checkpoint.path() / "config.json")
-        .tensor(parameter.module + ".qweight");
+// How the checkpoint says it packs its int4 weights. Asked once for every linear map, so the long
+// list of overrides, which cannot change the packing, is left unread.
+Int4Format packing_of(const Checkpoint& checkpoint, const Parameter& parameter) {
+  const Json* stated = checkpoint.config().find("quantization_config");
+  if (stated != nullptr && stated->is_object()) {
+    JsonObject packing;
+    for (const auto& [key, value] : stated->as_object()) {
+      if (key != "extra_config" && key != "dynamic") packing.set(key, value);
+    }
+    return int4_format(parse_quantization_config(Json(std::move(packing))));
   }
-  Int4Format format;
-  if (const Json* group_size = config->find("group_size")) format.group_size = group_size->as_int();
-  const auto says = [&](std::string_view key, std::string_view value) {
-    const Json* text = config->find(key);
-    return text != nullptr && text->is_string() && text->as_string() == value;
-  };
-  const bool zeros_as_they_are =
-      says("checkpoint_format", "gptq_v2") || says("packing_format", "auto_round") ||
-      says("packing_format", "auto_round:gptq") || says("packing_format", "auto_round:gptqmodel");
-  if (zeros_as_they_are) format.zero_offset = 0;
-  return format;
+  if (const auto elsewhere = read_quantization_config(checkpoint)) return int4_format(*elsewhere);
+  throw Error("there are int4 tensors but no \"quantization_config\"")
+      .file(checkpoint.path() / "config.json")
+      .tensor(parameter.module + ".qweight");
 }
 
 Int4Tensors stored_int4(const Checkpoint& checkpoint, const Parameter& parameter) {
-  Int4Tensors int4 = int4_tensors(checkpoint, parameter.module, int4_format(checkpoint, parameter));
+  Int4Tensors int4 = int4_tensors(checkpoint, parameter.module, packing_of(checkpoint, parameter));
   if (int4.shape.out != parameter.shape[0] || int4.shape.in != parameter.shape[1]) {
     throw Error("int4 tensors have the wrong shape")
         .file(checkpoint.path())
