@@ -79,6 +79,12 @@ Int4Tensors stored_int4(const Checkpoint& checkpoint, const Parameter& parameter
   return int4;
 }
 
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
 Error missing(const Checkpoint& checkpoint, const Parameter& parameter) {
   return Error("the checkpoint lacks a tensor")
       .file(checkpoint.path())
@@ -118,7 +124,7 @@ StoredParameter find_stored(const Checkpoint& checkpoint, const Parameter& param
     throw Error("a weight is stored in more than one form")
         .file(checkpoint.path())
         .tensor(parameter.module)
-        .actual(fmt::format("{}", fmt::join(stored_tensors(checkpoint, parameter), ", ")));
+        .actual(joined(stored_tensors(checkpoint, parameter)));
   }
   if (own != nullptr) return checked_view(checkpoint, *own, parameter.shape);
   if (fused != nullptr) return fused_view(checkpoint, *fused, parameter);
