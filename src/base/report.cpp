@@ -1,0 +1,85 @@
+#include "base/report.h"
+
+#include <cmath>
+
+#include "base/file.h"
+
+namespace qround {
+namespace {
+
+// Six digits: beyond them errors depend on the processor's vectors.
+double six_digits(double value) {
+  if (value == 0 || !std::isfinite(value)) return 0;
+  const double unit = std::pow(10.0, 5 - std::floor(std::log10(std::fabs(value))));
+  return std::round(value * unit) / unit;
+}
+
+double milliseconds(double seconds) { return std::round(seconds * 1000) / 1000; }
+
+Json error_json(const ErrorSummary& error) {
+  return Json::object({{"kind", error.kind},
+                       {"count", error.count},
+                       {"min", six_digits(error.min)},
+                       {"mean", six_digits(error.mean)},
+                       {"max", six_digits(error.max)}});
+}
+
+Json finding_json(const ReportFinding& finding) {
+  return Json::object({{"rule", finding.rule},
+                       {"severity", finding.severity},
+                       {"tensor", finding.tensor},
+                       {"message", finding.message},
+                       {"expected", finding.expected},
+                       {"actual", finding.actual}});
+}
+
+Json verification_json(const Report& report) {
+  Json::Array findings;
+  for (const ReportFinding& finding : report.findings) findings.push_back(finding_json(finding));
+  return Json::object({{"rules", report.rules_checked},
+                       {"errors", report.rule_errors},
+                       {"warnings", report.rule_warnings},
+                       {"findings", Json(std::move(findings))}});
+}
+
+}  // namespace
+
+Json to_json(const Report& report) {
+  JsonObject recipe, seconds;
+  for (const auto& [key, value] : report.recipe) recipe.set(key, value);
+  for (const auto& [phase, value] : report.seconds) seconds.set(phase, milliseconds(value));
+  Json::Array errors, worst;
+  for (const ErrorSummary& error : report.errors) errors.push_back(error_json(error));
+  for (const TensorError& error : report.worst) {
+    worst.push_back(Json::object(
+        {{"module", error.module}, {"relative_error", six_digits(error.relative_error)}}));
+  }
+  return Json::object(
+      {{"schema", Report::kSchemaVersion},
+       {"tool", Json::object({{"name", "qround"}, {"version", report.tool_version}})},
+       {"source", Json::object({{"name", report.source},
+                                {"config_sha256", report.source_config_sha256},
+                                {"index_sha256", report.source_index_sha256.empty()
+                                                     ? Json()
+                                                     : Json(report.source_index_sha256)}})},
+       {"recipe", Json(std::move(recipe))},
+       {"linears", Json::object({{"quantized", report.linears_quantized},
+                                 {"total", report.linears},
+                                 {"mtp_quantized", report.mtp_linears_quantized},
+                                 {"mtp_total", report.mtp_linears}})},
+       {"tensors",
+        Json::object({{"before", report.tensors_before}, {"after", report.tensors_after}})},
+       {"bytes", Json::object({{"before", report.bytes_before}, {"after", report.bytes_after}})},
+       {"relative_error",
+        Json::object({{"by_kind", Json(std::move(errors))}, {"worst", Json(std::move(worst))}})},
+       {"seconds", Json(std::move(seconds))},
+       {"threads", report.threads},
+       {"peak_memory_bytes", report.peak_memory_bytes},
+       {"verification", verification_json(report)}});
+}
+
+void write_report(const std::filesystem::path& directory, const Report& report) {
+  write_file_atomically(directory / kReportFileName, to_json(report).dump({.indent = 2}) + "\n");
+}
+
+}  // namespace qround

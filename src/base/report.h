@@ -1,0 +1,56 @@
+// report.json: what a job did, for people and for later programs (docs/report.md).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/json.h"
+
+namespace qround {
+
+inline constexpr std::string_view kReportFileName = "report.json";
+
+// How far quantized weights are from the source's: |W - W'| / |W|, Frobenius norms, of all linear
+// maps of one kind.
+struct ErrorSummary {
+  std::string kind;
+  int64_t count = 0;
+  double min = 0, mean = 0, max = 0;
+};
+
+struct TensorError {
+  std::string module;
+  double relative_error = 0;
+};
+
+struct ReportFinding {
+  std::string rule, severity, tensor, message, expected, actual;
+};
+
+struct Report {
+  static constexpr int kSchemaVersion = 1;  // counts up when a member changes its meaning or goes
+
+  std::string tool_version;
+  std::string source;                                     // the directory's last name, not its path
+  std::string source_config_sha256, source_index_sha256;  // the latter empty: no index
+  std::vector<std::pair<std::string, Json>> recipe;       // what, besides the source, decides bytes
+  int64_t linears_quantized = 0, linears = 0;
+  int64_t mtp_linears_quantized = 0, mtp_linears = 0;
+  int64_t tensors_before = 0, tensors_after = 0;
+  uint64_t bytes_before = 0, bytes_after = 0;  // of tensor data
+  std::vector<ErrorSummary> errors;
+  std::vector<TensorError> worst;                       // largest errors first, at most ten
+  std::vector<std::pair<std::string, double>> seconds;  // by phase
+  int threads = 0;
+  uint64_t peak_memory_bytes = 0;  // anonymous and shared, sampled; file pages apart
+  int64_t rules_checked = 0, rule_errors = 0, rule_warnings = 0;
+  std::vector<ReportFinding> findings;  // the first ten of each rule
+};
+
+Json to_json(const Report& report);
+void write_report(const std::filesystem::path& directory, const Report& report);
+
+}  // namespace qround

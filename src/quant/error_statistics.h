@@ -1,0 +1,23 @@
+// Gathers the relative errors of the linear maps of a job for its report.
+#pragma once
+
+#include <vector>
+
+#include "base/report.h"
+#include "quant/packed_batch.h"
+
+namespace qround::quant {
+
+class ErrorStatistics {
+ public:
+  void add(const PackedLinear& linear);
+
+  std::vector<ErrorSummary> by_kind() const;  // in the order of first appearance
+  std::vector<TensorError> worst() const;     // at most ten, the largest first
+
+ private:
+  std::vector<ErrorSummary> kinds_;  // `mean` holds the sum
+  std::vector<TensorError> all_;
+};
+
+}  // namespace qround::quant

@@ -1,0 +1,14 @@
+// Plain rounding of whole linear maps: the rule of ops/full_range_int4.h without tuned parameters.
+#pragma once
+
+#include "base/threads.h"
+#include "quant/packed_batch.h"
+
+namespace qround::quant {
+
+// Fills the batch from the items' weights. Codes and scales do not depend on the number of threads.
+// Throws Error naming tensor and element of the first weight that is not finite, or is too large
+// for an f16 scale.
+void round_to_nearest(PackedBatch& batch, Threads threads);
+
+}  // namespace qround::quant

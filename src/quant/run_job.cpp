@@ -1,0 +1,222 @@
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "checkpoint/copy_files.h"
+#include "checkpoint/quantization_config.h"
+#include "quant/error_statistics.h"
+#include "quant/export_config.h"
+#include "quant/export_stream.h"
+#include "quant/job.h"
+#include "quant/memory_estimate.h"
+#include "quant/output_directory.h"
+#include "quant/read_ahead.h"
+#include "quant/round_to_nearest.h"
+#include "verify/verify.h"
+
+namespace qround::quant {
+namespace {
+
+constexpr int64_t kNoLearnedRounding = 0;  // "iters" of the recipe
+
+// Files the job writes itself; those of the source are not copied over.
+const std::vector<std::string> kOwnFiles = {"config.json", "quantization_config.json",
+                                            std::string(kReportFileName)};
+
+class Stopwatch {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// Walks the plan: gathers linear maps into batches, rounds them, and hands tensors to the stream in
+// the plan's order.
+class StepRunner {
+ public:
+  StepRunner(const PlannedJob& job, ExportStream& stream)
+      : job_(job), stream_(stream), read_ahead_(job.source, job.exports) {}
+
+  void run(const ExportStep& step) {
+    for (const ExportItem& item : step.items) {
+      read_ahead_.reach(n_items_++);
+      if (item.linear == nullptr) {
+        flush();
+        stream_.copy(item);
+        continue;
+      }
+      gathered_.push_back(&item);
+      gathered_bytes_ += item.written_bytes();
+      if (gathered_bytes_ >= kBatchBytes) flush();
+    }
+    flush();
+  }
+
+  const ErrorStatistics& errors() const { return errors_; }
+
+ private:
+  void flush() {
+    if (gathered_.empty()) return;
+    PackedBatch& batch = stream_.free_batch();
+    batch.reset(gathered_);
+    round_to_nearest(batch, job_.spec.threads);
+    for (const PackedLinear& linear : batch.linears()) {
+      errors_.add(linear);
+      const TensorEntry& pages = linear.item->pages;
+      job_.source.files()[pages.file_idx].release(pages);
+    }
+    stream_.push(batch);
+    gathered_.clear();
+    gathered_bytes_ = 0;
+  }
+
+  const PlannedJob& job_;
+  ExportStream& stream_;
+  ReadAhead read_ahead_;
+  ErrorStatistics errors_;
+  size_t n_items_ = 0;
+  std::vector<const ExportItem*> gathered_;
+  uint64_t gathered_bytes_ = 0;
+};
+
+ErrorStatistics write_tensors(const PlannedJob& job, ShardWriter& writer, Progress& progress,
+                              const std::atomic<bool>* stop) {
+  ExportStream stream(job.source, writer, progress, stop);
+  StepRunner runner(job, stream);
+  for (const ExportStep& step : job.exports.steps) runner.run(step);
+  stream.wait();
+  return runner.errors();
+}
+
+// The index goes last: without it the directory is no checkpoint.
+void write_other_files(const PlannedJob& job, ShardWriter& writer) {
+  copy_other_files(job.source, job.spec.output, kOwnFiles);
+  write_config_files(
+      job.spec.output, job.source.config(),
+      export_config(job.table, job.decisions, job.spec.policy.scheme, kNoLearnedRounding));
+  writer.finish();
+}
+
+std::vector<std::pair<std::string, Json>> recipe(const JobSpec& spec) {
+  Json::Array rules;
+  for (const PolicyRule& rule : spec.policy.rules) {
+    const bool keep = rule.action == PolicyRule::Action::keep;
+    rules.push_back(Json::object({{keep ? "keep" : "quantize", rule.pattern}}));
+  }
+  return {{"scheme", spec.policy.scheme.name()},
+          {"bits", Scheme::kBits},
+          {"group_size", spec.policy.scheme.group_size},
+          {"rounding", "nearest"},
+          {"iters", kNoLearnedRounding},
+          {"rules", Json(std::move(rules))},
+          {"max_shard_bytes", spec.max_shard_bytes}};
+}
+
+// "source/" has an empty last name; a relative "." only tells when made absolute.
+std::string directory_name(const std::filesystem::path& path) {
+  std::filesystem::path whole = std::filesystem::absolute(path).lexically_normal();
+  if (!whole.has_filename()) whole = whole.parent_path();
+  return whole.filename().string();
+}
+
+Report start_report(const PlannedJob& job) {
+  Report report;
+  report.tool_version = job.spec.tool_version;
+  report.source = directory_name(job.spec.source);
+  report.source_config_sha256 = sha256_of_file(job.source.path() / "config.json");
+  std::error_code ignored;
+  if (std::filesystem::exists(job.source.path() / kIndexFileName, ignored))
+    report.source_index_sha256 = sha256_of_file(job.source.path() / kIndexFileName);
+  report.recipe = recipe(job.spec);
+  report.linears_quantized = job.plan.linears.quantized;
+  report.linears = job.plan.linears.total;
+  report.mtp_linears_quantized = job.plan.linears.mtp_quantized;
+  report.mtp_linears = job.plan.linears.mtp_total;
+  report.tensors_before = job.plan.tensors_before;
+  report.tensors_after = job.plan.tensors_after;
+  report.bytes_before = job.plan.bytes_before;
+  report.bytes_after = job.plan.bytes_after;
+  report.threads = job.spec.threads.count;
+  return report;
+}
+
+void add_outcome(const verify::Outcome& outcome, Report& report) {
+  report.rules_checked = outcome.checked();
+  report.rule_errors = outcome.count(verify::Severity::error);
+  report.rule_warnings = outcome.count(verify::Severity::warning);
+  for (const verify::RuleOutcome& rule : outcome.rules) {
+    for (const verify::Finding& finding : rule.findings.first()) {
+      report.findings.push_back({.rule = rule.rule,
+                                 .severity = std::string(severity_name(rule.severity)),
+                                 .tensor = finding.tensor,
+                                 .message = finding.message,
+                                 .expected = finding.expected,
+                                 .actual = finding.actual});
+    }
+  }
+}
+
+void throw_if_failed(const PlannedJob& job, const Report& report) {
+  if (report.rule_errors == 0) return;
+  for (const ReportFinding& finding : report.findings) {
+    if (finding.severity != severity_name(verify::Severity::error)) continue;
+    throw Error(fmt::format("the written checkpoint breaks {} rules' conditions, first '{}': {}",
+                            report.rule_errors, finding.rule, finding.message),
+                ErrorKind::check)
+        .file(job.spec.output)
+        .tensor(finding.tensor)
+        .expected(finding.expected)
+        .actual(finding.actual)
+        .hint("all findings stand in report.json");
+  }
+}
+
+void write_checkpoint(const PlannedJob& job, Progress& progress, const std::atomic<bool>* stop,
+                      Report& report) {
+  OutputDirectory directory(job.spec.source, job.spec.output);
+  ShardWriter writer(job.spec.output, job.shards);
+  progress.start("quantize", job.exports.source_bytes);
+  const ErrorStatistics errors = write_tensors(job, writer, progress, stop);
+  write_other_files(job, writer);
+  progress.finish();
+  directory.keep();
+  report.errors = errors.by_kind();
+  report.worst = errors.worst();
+}
+
+}  // namespace
+
+Report run_job(const PlannedJob& job, Progress& progress, const std::atomic<bool>* stop) {
+  check_resources(job.plan);
+  PeakMemory memory;
+  const Stopwatch total;
+  Report report = start_report(job);
+  try {
+    write_checkpoint(job, progress, stop, report);
+  } catch (...) {
+    progress.cancel();
+    throw;
+  }
+  report.seconds.emplace_back("quantize", total.seconds());
+  const Stopwatch checking;
+  add_outcome(verify::run({.directory = job.spec.output,
+                           .source = &job.source,
+                           .threads = job.spec.threads,
+                           .stop = stop},
+                          progress),
+              report);
+  report.seconds.emplace_back("verify", checking.seconds());
+  report.seconds.emplace_back("total", total.seconds());
+  report.peak_memory_bytes = memory.peak_bytes();
+  write_report(job.spec.output, report);
+  throw_if_failed(job, report);
+  return report;
+}
+
+}  // namespace qround::quant

@@ -1,0 +1,47 @@
+// What the rules look at: an opened checkpoint, described by the table of its config.json.
+#pragma once
+
+#include <atomic>
+#include <optional>
+#include <vector>
+
+#include "base/progress.h"
+#include "base/threads.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/quantization_config.h"
+#include "model/tensor_table.h"
+
+namespace qround::verify {
+
+// In which form the checkpoint keeps a parameter, by the names of its tensors alone.
+enum class Form {
+  absent,
+  dense,    // its own tensor
+  fused,    // in the tensor of all experts of its layer
+  int4,     // qweight, with or without the others
+  several,  // more than one of these
+};
+
+struct StoredForm {
+  const Parameter* parameter = nullptr;
+  Form form = Form::absent;
+};
+
+struct Subject {
+  const Checkpoint& checkpoint;
+  const Checkpoint* source = nullptr;  // null: unknown; rules that need it are not checked
+  const TensorTable& table;
+  std::vector<StoredForm> forms;             // parallel to table.parameters()
+  std::optional<QuantizationConfig> config;  // absent when missing or unreadable: a rule says so
+  Threads threads;
+  Progress& progress;
+  const std::atomic<bool>* stop = nullptr;  // true: the user wants to stop; may be null
+
+  Int4Format int4_format() const;
+  bool rounds_to_nearest() const;  // the config says that no rounding was learned
+  void check_stop() const;         // throws Error of kind `interrupted`
+};
+
+std::vector<StoredForm> stored_forms(const Checkpoint& checkpoint, const TensorTable& table);
+
+}  // namespace qround::verify
