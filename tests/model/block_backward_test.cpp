@@ -17,6 +17,15 @@ namespace {
 // The reference itself casts to f32 in norms, recurrence and router; exact arithmetic is 1e-5 from
 // it.
 constexpr double kTolerance = 2e-5;
+
+// One token's key nearly vanishes before its L2 norm, and its gradient is the largest of all: what
+// lies before that norm feels the last bit of every sum of in_proj_qkv. Over orders of summation
+// the error runs from 1e-6 to 7e-5; with the orders of 8 and 16 lanes, and that of `ref`, it is
+// below 1.2e-5.
+double tolerance_before_key_norm(std::string_view backend) {
+  const bool wide = ops::simd_target().starts_with("AVX");
+  return backend == "ref" || wide ? kTolerance : 1e-4;
+}
 constexpr TrainingBatch kBatch{.sequences = 2, .length = 80};
 
 struct Pass {
@@ -122,7 +131,8 @@ class BlockBackward : public testing::TestWithParam<Case> {
 TEST_P(BlockBackward, AgreesWithTheReferenceInEveryGradient) {
   const Pass pass = block.run({});
   expect_near(block.goldens(), block.golden("y"), pass.y, kTolerance);
-  expect_near(block.goldens(), block.golden("dx"), pass.dx, kTolerance);
+  const double before_norm = tolerance_before_key_norm(GetParam().backend);
+  expect_near(block.goldens(), block.golden("dx"), pass.dx, before_norm);
   const double loss = double{to_f32(block.goldens().view(block.golden("loss")))[0]};
   EXPECT_NEAR(pass.loss, loss, kTolerance * loss);
 
@@ -135,7 +145,8 @@ TEST_P(BlockBackward, AgreesWithTheReferenceInEveryGradient) {
     const std::vector<float>& gradient = pass.weights.at(parameter.tensor);
     ++compared;
     if (parameter.fused_tensor.empty()) {
-      expect_near(block.goldens(), block.gradient_name(parameter.tensor), gradient, kTolerance);
+      expect_near(block.goldens(), block.gradient_name(parameter.tensor), gradient,
+                  parameter.role == Role::in_proj_qkv ? before_norm : kTolerance);
       continue;
     }
     std::vector<float>& whole = fused[parameter.fused_tensor];
@@ -151,13 +162,15 @@ TEST_P(BlockBackward, AgreesWithTheReferenceInEveryGradient) {
 
 TEST_P(BlockBackward, AgreesWithTheReferenceInNormsConvolutionAndDecay) {
   const Pass pass = block.run({});
-  const auto expect = [&](const std::string& tensor, const std::vector<float>& gradient) {
-    expect_near(block.goldens(), block.golden("grad." + tensor), gradient, kTolerance);
+  const double before_norm = tolerance_before_key_norm(GetParam().backend);
+  const auto expect = [&](const std::string& tensor, const std::vector<float>& gradient,
+                          double tolerance = kTolerance) {
+    expect_near(block.goldens(), block.golden("grad." + tensor), gradient, tolerance);
   };
-  expect("input_layernorm.weight", pass.vectors.input_norm);
+  expect("input_layernorm.weight", pass.vectors.input_norm, before_norm);
   expect("post_attention_layernorm.weight", pass.vectors.post_attention_norm);
   if (block.layer() == 0) {
-    expect("linear_attn.conv1d.weight", pass.vectors.conv1d);
+    expect("linear_attn.conv1d.weight", pass.vectors.conv1d, before_norm);
     expect("linear_attn.A_log", pass.vectors.a_log);
     expect("linear_attn.dt_bias", pass.vectors.dt_bias);
     expect("linear_attn.norm.weight", pass.vectors.delta_net_norm);

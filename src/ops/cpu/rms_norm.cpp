@@ -15,18 +15,30 @@ HWY_BEFORE_NAMESPACE();
 namespace qround::ops::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr float kL2Eps = 1e-6f;
+constexpr double kL2Eps = 1e-6;
 
-HWY_ATTR float sum_of_squares(const float* x, int64_t width) {
-  return sum_of_vectors(width, [&](auto d, int64_t i) HWY_ATTR {
-    const auto value = hn::LoadU(d, x + i);
-    return hn::Mul(value, value);
-  });
+// In f64: the factor of a row is then rounded once, so that its values are those of any other
+// engine that does the same, whatever the order of its sums.
+HWY_ATTR double sum_of_squares(const float* x, int64_t width) {
+  const hn::CappedTag<double, 8> d;
+  const hn::Rebind<float, decltype(d)> narrow;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  auto even = hn::Zero(d), odd = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + 2 * lanes <= width; i += 2 * lanes) {
+    const auto first = hn::PromoteTo(d, hn::LoadU(narrow, x + i));
+    const auto second = hn::PromoteTo(d, hn::LoadU(narrow, x + i + lanes));
+    even = hn::MulAdd(first, first, even);
+    odd = hn::MulAdd(second, second, odd);
+  }
+  double total = hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
+  for (; i < width; ++i) total += double{x[i]} * double{x[i]};
+  return total;
 }
 
 HWY_ATTR float inverse_rms(const float* x, RmsNormShape shape) {
-  return 1.0f /
-         std::sqrt(sum_of_squares(x, shape.width) / static_cast<float>(shape.width) + shape.eps);
+  const double mean = sum_of_squares(x, shape.width) / static_cast<double>(shape.width);
+  return static_cast<float>(1.0 / std::sqrt(mean + double{shape.eps}));
 }
 
 HWY_ATTR void zero_centered_rms_norm(const float* x, const float* weight, RmsNormShape shape,
@@ -57,7 +69,8 @@ HWY_ATTR void gated_rms_norm(const float* x, const float* gate, const float* wei
 
 HWY_ATTR void l2_norm(const float* x, int64_t rows, int64_t width, float scale, float* y) {
   for (int64_t row = 0; row < rows; ++row, x += width, y += width) {
-    const float factor = scale / std::sqrt(sum_of_squares(x, width) + kL2Eps);
+    const auto factor =
+        static_cast<float>(double{scale} / std::sqrt(sum_of_squares(x, width) + kL2Eps));
     for_each_vector(width, [&](auto d, int64_t i) HWY_ATTR {
       hn::StoreU(hn::Mul(hn::LoadU(d, x + i), hn::Set(d, factor)), d, y + i);
     });

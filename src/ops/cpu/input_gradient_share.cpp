@@ -1,0 +1,84 @@
+#include "ops/cpu/input_gradient_share.h"
+
+#include <algorithm>
+
+#include "ops/cpu/matrix_product.h"
+#include "ops/ref/weight_value.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/cpu/input_gradient_share.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "ops/cpu/f32_vector-inl.h"
+#include "ops/cpu/weight_load-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace qround::ops::cpu::HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// W[n_begin .. n_end)[k_begin .. k_begin + width) as rows of `stride` floats. The product reads W
+// as [depth N, width K], which is how it lies; only its elements are widened, and its rows brought
+// together, since rows a power of two apart would compete for the same places in the caches.
+HWY_ATTR void widen_block(const DenseWeight& weight, int64_t n_begin, int64_t n_end,
+                          int64_t k_begin, int64_t width, int64_t stride, float* out) {
+  with_elements(weight.dtype, weight.data, [&](const auto* data) HWY_ATTR {
+    for (int64_t n = n_begin; n < n_end; ++n, out += stride) {
+      const auto* row = data + n * weight.k + k_begin;
+      int64_t k = 0;
+      for (; k + kLanes <= width; k += kLanes) hn::StoreU(load_f32(F32(), row + k), F32(), out + k);
+      for (; k < width; ++k) out[k] = value_f32(row[k]);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace qround::ops::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace qround::ops::cpu {
+namespace {
+
+HWY_EXPORT(widen_block);
+
+constexpr int64_t kBlockWidth = 64, kBlockDepth = 256;
+static_assert(kInputShareScratchFloats == kBlockWidth * kBlockDepth);
+
+void make_block(const Weight& weight, int64_t n_begin, int64_t n_end, int64_t k_begin,
+                int64_t width, float* out) {
+  if (const auto* dense = std::get_if<DenseWeight>(&weight)) {
+    HWY_DYNAMIC_DISPATCH(widen_block)(*dense, n_begin, n_end, k_begin, width, kBlockWidth, out);
+    return;
+  }
+  const auto& int4 = std::get<Int4Weight>(weight);
+  for (int64_t n = n_begin; n < n_end; ++n, out += kBlockWidth)
+    for (int64_t k = 0; k < width; ++k) out[k] = ref::weight_value(int4, n, k_begin + k);
+}
+
+}  // namespace
+
+void input_gradient_share(const InputGradientShare& share, float* scratch) {
+  const int64_t n_outputs = outputs(*share.weight), n_inputs = inputs(*share.weight);
+  for (int64_t n = 0; n < n_outputs; n += kBlockDepth) {
+    const int64_t depth = std::min(kBlockDepth, n_outputs - n);
+    for (int64_t k = share.begin; k < share.end; k += kBlockWidth) {
+      const int64_t width = std::min(kBlockWidth, share.end - k);
+      make_block(*share.weight, n, n + depth, k, width, scratch);
+      multiply({.x = share.dy + n,
+                .b = scratch,
+                .y = share.dx + k,
+                .rows = share.rows,
+                .depth = depth,
+                .width = width,
+                .x_stride = n_outputs,
+                .b_stride = kBlockWidth,
+                .y_stride = n_inputs,
+                .accumulate = share.add_to_dx || n > 0});
+    }
+  }
+}
+
+}  // namespace qround::ops::cpu
+#endif
