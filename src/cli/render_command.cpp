@@ -17,27 +17,27 @@ struct Options {
 // A line holds the template's arguments: messages, tools, add_generation_prompt and any other
 // variable.
 Json render_line(const ChatTemplate& chat_template, const Json& line) {
-  ChatRenderOptions render;
-  render.variables = Json::object();
+  ChatTemplateInput input;
+  input.variables = Json::object();
   if (!line.is_object())
     throw Error("not an object of template arguments").actual(line.type_name());
   for (const auto& [name, value] : line.as_object()) {
     if (name == "tools") {
-      render.tools = value;
+      input.tools = value;
     } else if (name == "add_generation_prompt") {
-      render.add_generation_prompt = value.as_bool();
+      input.add_generation_prompt = value.as_bool();
     } else if (name != "messages") {
-      render.variables.set(name, value);
+      input.variables.set(name, value);
     }
   }
-  return Json::object({{"text", chat_template.render(line.at("messages"), render)}});
+  return Json::object({{"text", chat_template.render(line.at("messages"), input)}});
 }
 
 int run(const Options& options) {
   const std::filesystem::path directory = model_directory(options.directory);
   const ChatTemplate chat_template =
       options.template_file.empty() ? ChatTemplate::load(directory)
-                                    : ChatTemplate::load_file(options.template_file, directory);
+                                    : ChatTemplate::from_file(options.template_file, directory);
   return run_json_lines([&](const Json& line) { return render_line(chat_template, line); });
 }
 

@@ -14,7 +14,7 @@ void add_ids(const Json* value, std::vector<int32_t>& ids) {
   for (const Json& id : value->as_array()) ids.push_back(static_cast<int32_t>(id.as_int()));
 }
 
-std::vector<int32_t> stop_tokens(const Json& generation_config, const Json& config) {
+std::vector<int32_t> eos_tokens(const Json& generation_config, const Json& config) {
   std::vector<int32_t> ids;
   add_ids(generation_config.find("eos_token_id"), ids);
   if (!ids.empty()) return ids;
@@ -34,7 +34,7 @@ TextModel TextModel::load(const std::filesystem::path& directory) {
   Json generation_config = Json::object();
   const std::filesystem::path path = directory / "generation_config.json";
   if (std::filesystem::exists(path)) generation_config = Json::parse_file(path);
-  std::vector<int32_t> stops = stop_tokens(generation_config, model.checkpoint().config());
+  std::vector<int32_t> stops = eos_tokens(generation_config, model.checkpoint().config());
   return {std::move(model), Tokenizer::load(directory), std::move(generation_config),
           std::move(stops)};
 }

@@ -1,0 +1,146 @@
+// The whole path on the pocket model, with the same code as the commands named in its output.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+
+#include "base/error.h"
+#include "cli/answer.h"
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/job_options.h"
+#include "cli/model_location.h"
+
+namespace qround {
+namespace {
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string output;
+  ComputeOptions compute;
+};
+
+struct Question {
+  const char* text;
+  const char* answer;  // what a right answer contains
+};
+
+constexpr Question kQuestions[] = {
+    {"What is the capital of Japan?", "Tokyo"},
+    {"What is 7 plus 5?", "12"},
+};
+
+// A folder that goes when the demo ends, unless the user named one to keep.
+class DemoFolder {
+ public:
+  explicit DemoFolder(const std::string& wanted) {
+    if (!wanted.empty()) {
+      path_ = wanted;
+      return;
+    }
+    std::string pattern = (fs::temp_directory_path() / "qround-demo-XXXXXX").string();
+    if (mkdtemp(pattern.data()) == nullptr)
+      throw system_error("create a temporary folder", pattern);
+    path_ = pattern;
+    temporary_ = true;
+  }
+  ~DemoFolder() {
+    std::error_code ignored;
+    if (temporary_) fs::remove_all(path_, ignored);
+  }
+  DemoFolder(const DemoFolder&) = delete;
+  DemoFolder& operator=(const DemoFolder&) = delete;
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+  bool temporary_ = false;
+};
+
+void headline(const std::string& text) {
+  fmt::print("\n== {}\n", text);
+  std::fflush(stdout);
+}
+
+void quantize(const fs::path& source, const fs::path& output, const ComputeOptions& compute) {
+  JobOptions options;
+  options.compute = compute;
+  const quant::PlannedJob job = quant::plan_job(options.spec(source, output));
+  headline("qround plan");
+  fmt::print("{}", plan_text(job.plan));
+  headline("qround quantize --iters 0");
+  Progress progress(standard_error_sink(false));
+  const Report report = quant::run_job(job, progress, &interrupt_flag());
+  fmt::print("{} of {} linear maps are int4\n", report.linears_quantized, report.linears);
+  fmt::print("size before {} bytes, after {} bytes\n", report.bytes_before, report.bytes_after);
+  for (const ErrorSummary& error : report.errors) {
+    fmt::print("  {:<22} {:>4} maps, relative error {:.4f} on average, {:.4f} at most\n",
+               error.kind, error.count, error.mean, error.max);
+  }
+  fmt::print("read back and checked: {} rules, {} errors, {} warnings\n", report.rules_checked,
+             report.rule_errors, report.rule_warnings);
+}
+
+// Returns whether every answer was right.
+bool ask(const fs::path& directory, const ComputeOptions& compute) {
+  headline("qround generate --chat --greedy, from the int4 model");
+  const TextModel text_model = TextModel::load(directory);
+  const ChatTemplate chat_template = ChatTemplate::load(directory);
+  ops::Workspace workspace;
+  const Executor executor{ops::select_backend(compute.backend),
+                          {compute.thread_count(), workspace}};
+  bool all_right = true;
+  for (const Question& question : kQuestions) {
+    const Json messages =
+        Json::array({Json::object({{"role", "user"}, {"content", question.text}})});
+    const std::string prompt = chat_template.render(
+        messages,
+        {.variables = Json::object({{"enable_thinking", false}}), .add_generation_prompt = true});
+    Session session(text_model.model, executor, {});
+    AnswerOptions options;
+    options.generate = {.sampling = {},
+                        .max_tokens = 64,
+                        .stop_tokens = text_model.stop_tokens,
+                        .interrupt = &interrupt_flag()};
+    fmt::print("{}\n  ", question.text);
+    const Answer answer =
+        generate_text(text_model, session, text_model.tokenizer.encode(prompt), options,
+                      [](std::string_view piece) { fmt::print("{}", piece); });
+    const bool right = answer.text.find(question.answer) != std::string::npos;
+    fmt::print("{}\n", right ? "" : fmt::format("   (wrong: expected {})", question.answer));
+    all_right = all_right && right;
+  }
+  return all_right;
+}
+
+int run(const Options& options) {
+  const auto begin = std::chrono::steady_clock::now();
+  const fs::path source = pocket_directory();
+  const DemoFolder folder(options.output);
+  fmt::print(
+      "The pocket model: a trained network of 6.9 million parameters with the architecture of "
+      "Qwen3.6-35B-A3B.\n");
+  quantize(source, folder.path(), options.compute);
+  const bool right = ask(folder.path(), options.compute);
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  fmt::print("\n{} in {:.1f} s{}\n", right ? "All of it right," : "Not all answers are right,",
+             seconds,
+             options.output.empty() ? "" : "; the int4 checkpoint is in " + options.output);
+  return right ? 0 : exit_status(ErrorKind::check);
+}
+
+}  // namespace
+
+std::function<int()> setup_demo_command(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  app.add_option("-o,--output", options->output,
+                 "Keep the int4 checkpoint in this folder; default: a temporary one");
+  add_compute_options(app, options->compute);
+  return [options] { return run(*options); };
+}
+
+}  // namespace qround

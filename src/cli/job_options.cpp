@@ -1,0 +1,86 @@
+#include "cli/job_options.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+
+#include "base/error.h"
+#include "cli/model_location.h"
+#include "cli/version.h"
+
+namespace qround {
+namespace {
+
+void add_rules(CLI::App& app, JobOptions& options, const char* flag,
+               quant::PolicyRule::Action action, const char* text) {
+  const auto add = [&options, action](const std::string& pattern) {
+    options.rules.push_back({action, pattern});
+  };
+  app.add_option_function<std::vector<std::string>>(
+         flag, [](const std::vector<std::string>&) {}, text)
+      ->each(add)
+      ->allow_extra_args(false);
+}
+
+}  // namespace
+
+uint64_t parse_size(const std::string& text) {
+  const Error malformed =
+      Error("not a size").expected("a number with K, M, G or T, such as 4G").actual(text);
+  double number = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (code != std::errc() || !(number > 0) || number > 1e18) throw malformed;
+  const std::string unit(end, text.data() + text.size());
+  constexpr std::string_view kUnits = "KMGT";
+  if (unit.empty()) return static_cast<uint64_t>(number);
+  const size_t power =
+      kUnits.find(static_cast<char>(std::toupper(static_cast<unsigned char>(unit[0]))));
+  if (unit.size() > 2 || power == std::string_view::npos ||
+      (unit.size() == 2 && unit[1] != 'B' && unit[1] != 'b'))
+    throw malformed;
+  return static_cast<uint64_t>(number * std::pow(1024.0, static_cast<double>(power + 1)));
+}
+
+quant::JobSpec JobOptions::spec(const std::string& source, const std::string& output) const {
+  quant::JobSpec spec;
+  spec.source = model_directory(source);
+  spec.output = output;
+  spec.policy = {.scheme = {.group_size = group_size}, .rules = rules};
+  spec.max_shard_bytes = parse_size(shard_size);
+  spec.threads = compute.thread_count();
+  spec.tool_version = kVersion;
+  return spec;
+}
+
+void add_job_options(CLI::App& app, JobOptions& options) {
+  add_rules(
+      app, options, "--keep", quant::PolicyRule::Action::keep,
+      "Keep the linear maps matching this pattern as they are; may be repeated, later rules win");
+  add_rules(app, options, "--quantize", quant::PolicyRule::Action::quantize,
+            "Quantize the linear maps matching this pattern; may be repeated, later rules win");
+  app.add_option("--group-size", options.group_size, "Weights that share a scale: 32, 64 or 128")
+      ->capture_default_str();
+  app.add_option("--shard-size", options.shard_size, "Largest shard of the output")
+      ->capture_default_str();
+  add_compute_options(app, options.compute);
+}
+
+ProgressSink standard_error_sink(bool quiet) {
+  if (quiet) return {};
+  ProgressSink sink;
+  sink.write = [](std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stderr);
+    std::fflush(stderr);
+  };
+  sink.terminal = isatty(STDERR_FILENO) != 0;
+  winsize size{};
+  if (sink.terminal && ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+    sink.columns = size.ws_col;
+  return sink;
+}
+
+}  // namespace qround
