@@ -38,18 +38,20 @@ void append_decomposition(uint32_t code, std::vector<utf8proc_int32_t>& out) {
   out.insert(out.end(), parts, parts + std::clamp<utf8proc_ssize_t>(n_parts, 0, kLongest));
 }
 
+// Sorts every run of marks by combining class; equals keep their order, so the sorted words hold
+// class, place and code point from high bits to low.
 void sort_marks(std::vector<utf8proc_int32_t>& codes) {
-  auto begin = codes.begin();
-  while (begin != codes.end()) {
-    if (combining_class(*begin) == 0) {
-      ++begin;
-      continue;
+  std::vector<uint64_t> run;
+  for (size_t begin = 0; begin < codes.size();) {
+    run.clear();
+    for (size_t pos = begin; pos < codes.size(); ++pos) {
+      const int combining = combining_class(codes[pos]);
+      if (combining == 0) break;
+      run.push_back(uint64_t(combining) << 56 | uint64_t{run.size()} << 21 | uint32_t(codes[pos]));
     }
-    const auto end =
-        std::find_if(begin, codes.end(), [](auto code) { return combining_class(code) == 0; });
-    std::stable_sort(begin, end,
-                     [](auto a, auto b) { return combining_class(a) < combining_class(b); });
-    begin = end;
+    std::sort(run.begin(), run.end());
+    for (const uint64_t mark : run) codes[begin++] = static_cast<utf8proc_int32_t>(mark & 0x1FFFFF);
+    if (run.empty()) ++begin;
   }
 }
 

@@ -42,7 +42,6 @@ class Node {
   }
 
   bool is_zero() const { return value_->is_number() && value_->as_double() == 0; }
-  bool is_string() const { return value_->is_string(); }
   const std::string& string() const {
     if (!value_->is_string()) wrong_type("a string");
     return value_->as_string();
@@ -187,7 +186,8 @@ void check_model_options(const Node& model) {
 std::vector<TokenizerSpec::Entry> read_vocabulary(const Node& model) {
   const Node vocab = model.at("vocab");
   std::vector<TokenizerSpec::Entry> entries;
-  std::unordered_map<int32_t, const std::string*> token_of;
+  entries.reserve(vocab.object().size());
+  std::vector<const std::string*> token_of;  // by id
   for (const auto& [token, id_value] : vocab.object()) {
     if (!id_value.is_int()) {
       throw vocab.error("model.vocab: the id of a token is no integer")
@@ -195,11 +195,12 @@ std::vector<TokenizerSpec::Entry> read_vocabulary(const Node& model) {
           .actual(fmt::format("{} for \"{}\"", id_value.type_name(), token));
     }
     const int32_t id = vocab.checked_id(id_value.as_int());
-    const auto [entry, is_new] = token_of.try_emplace(id, &token);
-    if (!is_new) {
+    if (static_cast<size_t>(id) >= token_of.size()) token_of.resize(static_cast<size_t>(id) + 1);
+    if (token_of[id]) {
       throw vocab.error("model.vocab: two tokens have the same id")
-          .actual(fmt::format("{}: \"{}\" and \"{}\"", id, *entry->second, token));
+          .actual(fmt::format("{}: \"{}\" and \"{}\"", id, *token_of[id], token));
     }
+    token_of[id] = &token;
     entries.push_back({token, id});
   }
   return entries;
@@ -208,41 +209,44 @@ std::vector<TokenizerSpec::Entry> read_vocabulary(const Node& model) {
 // Maps tokens to ids while merges are read. Refers to the vocabulary's strings.
 using TokenIds = std::unordered_map<std::string_view, int32_t>;
 
-std::pair<std::string_view, std::string_view> split_merge(const Node& merge) {
+// The two halves of "a b" or ["a", "b"]; nullopt for anything else.
+std::optional<std::pair<std::string_view, std::string_view>> halves_of(const Json& merge) {
   if (merge.is_string()) {
-    const std::string_view text = merge.string();
+    const std::string_view text = merge.as_string();
     const size_t space = text.find(' ');
-    if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos) {
-      throw merge.error("a merge is malformed").expected("two tokens and a space").actual(text);
-    }
-    return {text.substr(0, space), text.substr(space + 1)};
+    if (space == text.npos || text.find(' ', space + 1) != text.npos) return std::nullopt;
+    return std::pair(text.substr(0, space), text.substr(space + 1));
   }
-  if (merge.array().size() != 2) {
-    throw merge.error("a merge is malformed")
-        .expected("two tokens")
-        .actual(std::to_string(merge.array().size()));
-  }
-  return {merge.element(0).string(), merge.element(1).string()};
+  if (!merge.is_array() || merge.as_array().size() != 2) return std::nullopt;
+  const Json &left = merge.as_array()[0], &right = merge.as_array()[1];
+  if (!left.is_string() || !right.is_string()) return std::nullopt;
+  return std::pair<std::string_view, std::string_view>(left.as_string(), right.as_string());
 }
 
+// There are hundreds of thousands of merges: nothing is formatted unless one is wrong.
 std::vector<TokenMerge> read_merges(const Node& model, const TokenIds& ids) {
-  const Node merges = model.at("merges");
+  const Node node = model.at("merges");
+  const Json::Array& merges = node.array();
   std::vector<TokenMerge> result;
-  result.reserve(merges.array().size());
+  result.reserve(merges.size());
   std::string joined;
-  for (size_t i = 0; i < merges.array().size(); ++i) {
-    const Node merge = merges.element(i);
-    if (merge.is_string() && merge.string().starts_with("#version")) continue;
-    const auto [left, right] = split_merge(merge);
+  for (size_t i = 0; i < merges.size(); ++i) {
+    if (merges[i].is_string() && merges[i].as_string().starts_with("#version")) continue;
+    const auto halves = halves_of(merges[i]);
+    if (!halves) {
+      throw node.error(fmt::format("model.merges[{}] is malformed", i))
+          .expected("\"a b\" or [\"a\", \"b\"]")
+          .actual(merges[i].dump());
+    }
     const auto id_of = [&](std::string_view token) {
       const auto found = ids.find(token);
       if (found != ids.end()) return found->second;
-      throw merge
+      throw node
           .error(fmt::format("model.merges[{}] needs a token that is not in the vocabulary", i))
           .actual(token);
     };
-    joined.assign(left).append(right);
-    result.push_back({id_of(left), id_of(right), id_of(joined)});
+    joined.assign(halves->first).append(halves->second);
+    result.push_back({id_of(halves->first), id_of(halves->second), id_of(joined)});
   }
   return result;
 }
@@ -270,10 +274,13 @@ AddedToken read_added_token(const Node& node, int32_t id) {
   return token;
 }
 
-// The ids and contents that are taken, to keep them unique across vocabulary and added tokens.
+// Adds tokens to a spec, keeping ids and contents unique across vocabulary and added tokens.
 class TokenRegister {
  public:
-  explicit TokenRegister(TokenizerSpec& spec) : spec_(&spec) {
+  // At most n_more tokens will be added.
+  TokenRegister(TokenizerSpec& spec, size_t n_more) : spec_(&spec) {
+    spec.added_tokens.reserve(spec.added_tokens.size() + n_more);  // ids_ points into the strings
+    ids_.reserve(spec.vocabulary.size() + spec.added_tokens.size() + n_more);
     for (const TokenizerSpec::Entry& entry : spec.vocabulary) enter(entry.token, entry.id);
     for (const AddedToken& token : spec.added_tokens) {
       enter(token.content, token.id);
@@ -281,43 +288,49 @@ class TokenRegister {
     }
   }
 
-  // Adds the token to the spec unless it is there already. Throws Error when its content has
-  // another id already, or its id another content.
+  // Does nothing when the same token was added before. Throws Error when its content has another id
+  // already, or its id another content.
   void add(AddedToken token, const Node& node) {
-    const auto id_entry = ids_.find(token.content);
-    if (id_entry != ids_.end() && id_entry->second != token.id) {
+    const auto known = ids_.find(token.content);
+    if (known != ids_.end() && known->second != token.id) {
       throw node.error("a token has two ids")
-          .actual(fmt::format("\"{}\": {} and {}", token.content, id_entry->second, token.id));
+          .actual(fmt::format("\"{}\": {} and {}", token.content, known->second, token.id));
     }
-    const auto content_entry = contents_.find(token.id);
-    if (content_entry != contents_.end() && content_entry->second != token.content) {
+    const std::string* content = content_of(token.id);
+    if (content && *content != token.content) {
       throw node.error("two tokens have the same id")
-          .actual(
-              fmt::format("{}: \"{}\" and \"{}\"", token.id, content_entry->second, token.content));
+          .actual(fmt::format("{}: \"{}\" and \"{}\"", token.id, *content, token.content));
     }
-    enter(token.content, token.id);
-    if (added_.insert(token.content).second) spec_->added_tokens.push_back(std::move(token));
+    if (added_.contains(token.content)) return;
+    const AddedToken& kept = spec_->added_tokens.emplace_back(std::move(token));
+    enter(kept.content, kept.id);
+    added_.insert(kept.content);
   }
 
  private:
+  const std::string* content_of(int32_t id) const {
+    return static_cast<size_t>(id) < contents_.size() ? contents_[id] : nullptr;
+  }
   void enter(const std::string& content, int32_t id) {
     ids_.emplace(content, id);
-    contents_.emplace(id, content);
+    if (static_cast<size_t>(id) >= contents_.size()) contents_.resize(static_cast<size_t>(id) + 1);
+    contents_[id] = &content;
   }
 
   TokenizerSpec* spec_;
-  std::unordered_map<std::string, int32_t> ids_;
-  std::unordered_map<int32_t, std::string> contents_;
-  std::unordered_set<std::string> added_;  // contents of the added tokens
+  std::unordered_map<std::string_view, int32_t> ids_;
+  std::vector<const std::string*> contents_;    // by id
+  std::unordered_set<std::string_view> added_;  // contents of the added tokens
 };
 
 void read_added_tokens(const Node& root, TokenizerSpec& spec) {
   const std::optional<Node> added = root.find("added_tokens");
   if (!added) return;
-  TokenRegister taken(spec);
-  for (size_t i = 0; i < added->array().size(); ++i) {
+  const size_t n_added = added->array().size();
+  TokenRegister tokens(spec, n_added);
+  for (size_t i = 0; i < n_added; ++i) {
     const Node node = added->element(i);
-    taken.add(read_added_token(node, node.at("id").id()), node);
+    tokens.add(read_added_token(node, node.at("id").id()), node);
   }
 }
 
@@ -360,10 +373,10 @@ void add_tokens_of_config(const Json& config, const std::filesystem::path& file,
   const Node root(config, "", file);
   const std::optional<Node> decoder = root.find("added_tokens_decoder");
   if (!decoder) return;
-  TokenRegister taken(spec);
+  TokenRegister tokens(spec, decoder->object().size());
   for (const auto& [key, value] : decoder->object()) {
     const Node node = decoder->at(key);
-    taken.add(read_added_token(node, id_of_key(key, node)), node);
+    tokens.add(read_added_token(node, id_of_key(key, node)), node);
   }
 }
 

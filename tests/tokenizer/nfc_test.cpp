@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 
 namespace qround {
 namespace {
@@ -63,9 +63,9 @@ TEST(Nfc, LeavesCharactersAloneThatTheReferenceDoesNotKnow) {
 TEST(Nfc, LongRunsOfMarksTakeNoQuadraticTime) {
   std::string text = "a";
   for (int i = 0; i < 250'000; ++i) text += i % 2 ? "\u0316" : "\u0301";
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   const std::string result = nfc(text);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+  EXPECT_LT(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC, 5);
   EXPECT_TRUE(result.starts_with("á\u0316\u0316"));  // the first acute joins the letter
   EXPECT_TRUE(result.ends_with("\u0301\u0301"));
 }

@@ -108,7 +108,6 @@ TEST(TokenizerSpec, EveryWrongTypeIsNamed) {
                         {"model"},
                         {"model", "vocab"},
                         {"model", "merges"},
-                        {"model", "merges", "0"},
                         {"model", "vocab", "a"},
                         {"model", "ignore_merges"},
                         {"normalizer", "type"},
@@ -146,9 +145,14 @@ TEST(TokenizerSpec, MergesMustNameTokens) {
               AllOf(HasSubstr("model.merges[1]"), HasSubstr("actual: x")));
   EXPECT_THAT(refusal_with({"model", "merges", "1"}, R"(["a", "d"])"), HasSubstr("actual: ad"));
   EXPECT_THAT(refusal_with({"model", "merges", "1"}, "\"a d\""), HasSubstr("actual: ad"));
-  EXPECT_THAT(refusal_with({"model", "merges", "1"}, "\"ab\""), HasSubstr("malformed"));
-  EXPECT_THAT(refusal_with({"model", "merges", "1"}, "\"a b c\""), HasSubstr("malformed"));
-  EXPECT_THAT(refusal_with({"model", "merges", "1"}, R"(["a", "b", "c"])"), HasSubstr("malformed"));
+  EXPECT_THAT(refusal_with({"model", "merges", "1"}, "1.5"),
+              AllOf(HasSubstr("model.merges[1]"), HasSubstr("malformed"), HasSubstr("1.5")));
+  EXPECT_THAT(refusal_with({"model", "merges", "1"}, "\"ab\""),
+              AllOf(HasSubstr("model.merges[1]"), HasSubstr("malformed")));
+  EXPECT_THAT(refusal_with({"model", "merges", "1"}, "\"a b c\""),
+              AllOf(HasSubstr("model.merges[1]"), HasSubstr("malformed")));
+  EXPECT_THAT(refusal_with({"model", "merges", "1"}, R"(["a", "b", "c"])"),
+              AllOf(HasSubstr("model.merges[1]"), HasSubstr("malformed")));
 }
 
 TEST(TokenizerSpec, AMalformedPatternIsNamed) {

@@ -4,7 +4,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <chrono>
+#include <algorithm>
+#include <ctime>
 #include <random>
 #include <thread>
 
@@ -138,15 +139,24 @@ TEST(Tokenizer, BytesThatAreNoTextBecomeReplacementCharacters) {
   EXPECT_EQ(tokenizer.decode(std::span(snowman).last(1)), "\uFFFD");
 }
 
+// Processor seconds for one word of a megabyte; a quadratic algorithm takes minutes.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr double kMostSeconds = 30;
+#else
+constexpr double kMostSeconds = 2;
+#endif
+
 TEST(Tokenizer, AMegabyteWithoutASpaceIsQuick) {
   std::mt19937 random(2);
-  std::string letters(1'000'000, 'a'), symbols(1'000'000, '-');
+  std::string letters(1'000'000, 'a');
   for (char& c : letters) c = "etaoinshrdlu"[random() % 12];
-  const auto start = std::chrono::steady_clock::now();
-  for (const std::string& word : {std::string(1'000'000, 'a'), letters, symbols}) {
-    EXPECT_EQ(pocket_tokenizer().decode(pocket_tokenizer().encode(word)), word);
+  for (const std::string& word :
+       {std::string(1'000'000, 'a'), letters, std::string(1'000'000, '-')}) {
+    const std::clock_t start = std::clock();
+    const std::vector<int32_t> ids = pocket_tokenizer().encode(word);
+    EXPECT_LT(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC, kMostSeconds);
+    EXPECT_EQ(pocket_tokenizer().decode(ids), word);
   }
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
 }
 
 TEST(Tokenizer, ThreadsShareOneTokenizer) {
