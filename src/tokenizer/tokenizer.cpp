@@ -185,9 +185,15 @@ void Tokenizer::State::encode_word(std::string_view word, Scratch& scratch,
 
 Tokenizer Tokenizer::load(const std::filesystem::path& directory) {
   const std::filesystem::path file = directory / "tokenizer.json";
+  std::error_code unreadable;  // parse_file tells why
+  if (!std::filesystem::exists(file, unreadable) && !unreadable) {
+    throw Error("the directory has no tokenizer.json")
+        .file(file)
+        .hint("save_pretrained of transformers' fast tokenizers writes one");
+  }
   TokenizerSpec spec = read_tokenizer_spec(Json::parse_file(file), file);
   const std::filesystem::path config_file = directory / "tokenizer_config.json";
-  if (std::filesystem::exists(config_file)) {
+  if (std::filesystem::exists(config_file, unreadable)) {
     add_tokens_of_config(Json::parse_file(config_file), config_file, spec);
   }
   try {

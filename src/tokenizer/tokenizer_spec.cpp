@@ -10,98 +10,16 @@
 
 #include "base/error.h"
 #include "tokenizer/byte_alphabet.h"
+#include "tokenizer/tokenizer_json_node.h"
 
 namespace qround {
 namespace {
 
+using Node = TokenizerJsonNode;
+
 // The pattern of a ByteLevel pre-tokenizer with use_regex, GPT-2's.
 constexpr const char* kByteLevelPattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-
-// A value and the way to it, so that every complaint names the place.
-class Node {
- public:
-  Node(const Json& value, std::string place, const std::filesystem::path& file)
-      : value_(&value), place_(std::move(place)), file_(&file) {}
-
-  Node at(std::string_view key) const {
-    if (!value_->is_object()) wrong_type("an object");
-    const Json* member = value_->find(key);
-    if (!member) throw error(fmt::format("{} has no \"{}\"", place_or_file(), key));
-    return child(*member, key);
-  }
-  // nullopt where the member is absent or null.
-  std::optional<Node> find(std::string_view key) const {
-    if (!value_->is_object()) wrong_type("an object");
-    const Json* member = value_->find(key);
-    if (!member || member->is_null()) return std::nullopt;
-    return child(*member, key);
-  }
-  Node element(size_t idx) const {
-    return Node(value_->as_array()[idx], fmt::format("{}[{}]", place_, idx), *file_);
-  }
-
-  bool is_zero() const { return value_->is_number() && value_->as_double() == 0; }
-  const std::string& string() const {
-    if (!value_->is_string()) wrong_type("a string");
-    return value_->as_string();
-  }
-  const Json::Array& array() const {
-    if (!value_->is_array()) wrong_type("an array");
-    return value_->as_array();
-  }
-  const JsonObject& object() const {
-    if (!value_->is_object()) wrong_type("an object");
-    return value_->as_object();
-  }
-  bool flag(std::string_view key, bool otherwise) const {
-    const std::optional<Node> member = find(key);
-    if (!member) return otherwise;
-    if (!member->value_->is_bool()) member->wrong_type("a boolean");
-    return member->value_->as_bool();
-  }
-  int32_t id() const {
-    if (!value_->is_int()) wrong_type("an integer");
-    return checked_id(value_->as_int());
-  }
-  int32_t checked_id(int64_t id) const {
-    if (id < 0 || id > kMaxTokenId) {
-      throw error(place_ + ": token id out of range")
-          .expected(fmt::format("0 to {}", kMaxTokenId))
-          .actual(std::to_string(id));
-    }
-    return static_cast<int32_t>(id);
-  }
-
-  Error error(std::string message) const {
-    Error error(std::move(message));
-    error.file(*file_);
-    return error;
-  }
-  // For what is well formed but of a kind this project does not read.
-  [[noreturn]] void refuse(std::string_view expected, std::string_view actual) const {
-    throw error(fmt::format("this kind of tokenizer is not supported ({})", place_))
-        .expected(expected)
-        .actual(actual)
-        .hint("byte-level BPE tokenizers can be read, the kind the Qwen models have");
-  }
-  [[noreturn]] void wrong_type(std::string_view expected) const {
-    throw error(place_or_file() + " has the wrong type")
-        .expected(expected)
-        .actual(value_->type_name());
-  }
-
- private:
-  Node child(const Json& member, std::string_view key) const {
-    return Node(member, place_.empty() ? std::string(key) : fmt::format("{}.{}", place_, key),
-                *file_);
-  }
-  std::string place_or_file() const { return place_.empty() ? "the tokenizer" : place_; }
-
-  const Json* value_;
-  std::string place_;
-  const std::filesystem::path* file_;
-};
 
 // The elements of a Sequence, or the node itself.
 std::vector<Node> steps_of(const Node& node, std::string_view sequence_key) {
@@ -345,7 +263,7 @@ int32_t id_of_key(const std::string& key, const Node& node) {
 }  // namespace
 
 TokenizerSpec read_tokenizer_spec(const Json& tokenizer, const std::filesystem::path& file) {
-  const Node root(tokenizer, "", file);
+  const Node root(tokenizer, file);
   check_version(root);
   const Node model = root.at("model");
   check_model_options(model);
@@ -370,7 +288,7 @@ TokenizerSpec read_tokenizer_spec(const Json& tokenizer, const std::filesystem::
 
 void add_tokens_of_config(const Json& config, const std::filesystem::path& file,
                           TokenizerSpec& spec) {
-  const Node root(config, "", file);
+  const Node root(config, file);
   const std::optional<Node> decoder = root.find("added_tokens_decoder");
   if (!decoder) return;
   TokenRegister tokens(spec, decoder->object().size());

@@ -127,7 +127,7 @@ TEST(Tokenizer, ReadsFurtherTokensFromTheConfig) {
   write_file_atomically(directory / "tokenizer.json", "{\"model\": ");
   EXPECT_THAT(error_text([&] { Tokenizer::load(directory); }), HasSubstr("tokenizer.json"));
   std::filesystem::remove_all(directory);
-  EXPECT_THAT(error_text([&] { Tokenizer::load(directory); }), HasSubstr("tokenizer.json"));
+  EXPECT_THAT(error_text([&] { Tokenizer::load(directory); }), HasSubstr("has no tokenizer.json"));
 }
 
 TEST(Tokenizer, BytesThatAreNoTextBecomeReplacementCharacters) {
