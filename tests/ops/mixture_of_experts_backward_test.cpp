@@ -1,0 +1,283 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <mutex>
+#include <set>
+
+#include "ops/linear.h"
+#include "ops/mixture_of_experts.h"
+#include "tests/ops/finite_difference.h"
+#include "tests/ops/random_values.h"
+#include "tests/ops/random_weight.h"
+
+namespace qround::ops {
+namespace {
+
+TEST(GroupByExpert, SortsChoicesByExpertThenToken) {
+  const int32_t experts[] = {2, 0, /**/ 0, 3, /**/ 2, 3};
+  const ExpertGroups groups = group_by_expert(experts, 3, 2, 5);
+  EXPECT_EQ(groups.begin, (std::vector<int64_t>{0, 2, 2, 4, 6, 6}));
+  EXPECT_EQ(groups.choices, (std::vector<int32_t>{1, 2, 0, 4, 3, 5}));
+}
+
+TEST(RouteBackward, EqualsFiniteDifferencesForChosenAndIsZeroForOthers) {
+  RandomValues random(1);
+  const int64_t tokens = 9, n_experts = 7, n_chosen = 3;
+  const auto logits = random.normal(tokens * n_experts), d_weights = random.normal(tokens * 3);
+  std::vector<int32_t> experts(static_cast<size_t>(tokens * n_chosen));
+  std::vector<float> weights(experts.size());
+  Workspace workspace;
+  ref::route({.logits = logits.data(),
+              .experts = experts.data(),
+              .weights = weights.data(),
+              .tokens = tokens,
+              .n_experts = n_experts,
+              .n_chosen = n_chosen},
+             {{1}, workspace});
+  // The choice is held fixed.
+  const auto loss = [&](const Doubles& at) {
+    double sum = 0;
+    for (int64_t t = 0; t < tokens; ++t) {
+      double total = 0, weighted = 0;
+      for (int64_t slot = t * n_chosen; slot < (t + 1) * n_chosen; ++slot) {
+        const double weight = std::exp(at[t * n_experts + experts[slot]]);
+        total += weight;
+        weighted += weight * double{d_weights[slot]};
+      }
+      sum += weighted / total;
+    }
+    return sum;
+  };
+  const Doubles expected = central_differences(loss, to_doubles(logits));
+  for (auto* backward : {ref::route_backward, cpu::route_backward}) {
+    std::vector<float> d_logits(logits.size(), NAN);
+    backward({.experts = experts.data(),
+              .weights = weights.data(),
+              .d_weights = d_weights.data(),
+              .d_logits = d_logits.data(),
+              .tokens = tokens,
+              .n_experts = n_experts,
+              .n_chosen = n_chosen},
+             {{2}, workspace});
+    expect_gradient(d_logits, expected, n_chosen, random.seed());
+  }
+}
+
+struct Shape {
+  int64_t tokens, hidden, width, n_experts, n_chosen;
+};
+
+struct Result {
+  std::vector<float> out, dx, d_weights;
+  std::map<int64_t, std::vector<float>> matrices;
+};
+
+// Expert 0 gets no token.
+struct Operands {
+  Shape s;
+  std::vector<float> x, weights, d_out;
+  std::vector<int32_t> experts;
+  ExpertGroups groups;
+  std::vector<RandomWeight> storage;
+  std::vector<SwigluWeights> expert_weights;
+
+  Operands(const Shape& shape, WeightFormat format, RandomValues& random)
+      : s(shape),
+        x(random.normal(s.tokens * s.hidden)),
+        weights(random.uniform(s.tokens * s.n_chosen, 0, 1)),
+        d_out(random.normal(s.tokens * s.hidden)) {
+    for (int64_t t = 0; t < s.tokens; ++t) {
+      std::set<int32_t> chosen;
+      while (static_cast<int64_t>(chosen.size()) < s.n_chosen)
+        chosen.insert(static_cast<int32_t>(1 + random.bits() % (s.n_experts - 1)));
+      experts.insert(experts.end(), chosen.rbegin(), chosen.rend());
+    }
+    groups = group_by_expert(experts.data(), s.tokens, s.n_chosen, s.n_experts);
+    for (int64_t matrix = 0; matrix < 3 * s.n_experts; ++matrix) {
+      const bool down = matrix % 3 == static_cast<int64_t>(ExpertMatrix::down);
+      storage.emplace_back(format, down ? s.hidden : s.width, down ? s.width : s.hidden, random);
+    }
+    for (size_t expert = 0; expert < static_cast<size_t>(s.n_experts); ++expert)
+      expert_weights.push_back({storage[3 * expert].weight(), storage[3 * expert + 1].weight(),
+                                storage[3 * expert + 2].weight()});
+  }
+
+  Doubles matrix(int64_t index) const {
+    const Weight& weight = storage[static_cast<size_t>(index)].weight();
+    std::vector<float> values(static_cast<size_t>(outputs(weight) * inputs(weight)));
+    ref::dequantize_rows(weight, 0, outputs(weight), values.data());
+    return to_doubles(values);
+  }
+
+  // The loss with one operand replaced: x, weights, or the matrix of that index.
+  double loss(const Doubles& at_x, const Doubles& at_weights, int64_t replaced,
+              const Doubles& matrix_values) const {
+    double sum = 0;
+    for (int64_t choice = 0; choice < s.tokens * s.n_chosen; ++choice) {
+      const int64_t token = choice / s.n_chosen;
+      const auto values = [&](ExpertMatrix which) {
+        const int64_t index = expert_matrix(experts[choice], which);
+        return index == replaced ? matrix_values : matrix(index);
+      };
+      const Doubles gate = values(ExpertMatrix::gate), up = values(ExpertMatrix::up),
+                    down = values(ExpertMatrix::down);
+      for (int64_t i = 0; i < s.width; ++i) {
+        double g = 0, u = 0, back = 0;
+        for (int64_t h = 0; h < s.hidden; ++h) {
+          g += gate[i * s.hidden + h] * at_x[token * s.hidden + h];
+          u += up[i * s.hidden + h] * at_x[token * s.hidden + h];
+          back += down[h * s.width + i] * double{d_out[token * s.hidden + h]};
+        }
+        sum += at_weights[choice] * back * g / (1 + std::exp(-g)) * u;
+      }
+    }
+    return sum;
+  }
+
+  Result run(GroupedExpertsFunction* forward, GroupedExpertsBackwardFunction* backward, int threads,
+             const std::vector<uint8_t>& wanted = {}) const {
+    Workspace workspace;
+    const OpContext context{{threads}, workspace};
+    std::vector<float> gate(static_cast<size_t>(s.tokens * s.n_chosen * s.width), NAN), up = gate;
+    Result result{std::vector<float>(x.size(), NAN),
+                  std::vector<float>(x.size()),
+                  std::vector<float>(weights.size(), NAN),
+                  {}};
+    forward({.x = x.data(),
+             .groups = &groups,
+             .weights = weights.data(),
+             .expert_weights = expert_weights,
+             .gate = gate.data(),
+             .up = up.data(),
+             .out = result.out.data(),
+             .tokens = s.tokens,
+             .hidden = s.hidden,
+             .n_chosen = s.n_chosen},
+            context);
+    std::mutex mutex;
+    const WeightGradientConsumer consume = [&](const WeightGradientTile& tile) {
+      const std::lock_guard lock(mutex);
+      std::vector<float>& of_matrix = result.matrices[tile.matrix];
+      const Weight& weight = storage[static_cast<size_t>(tile.matrix)].weight();
+      of_matrix.resize(static_cast<size_t>(outputs(weight) * inputs(weight)), NAN);
+      std::copy_n(tile.values, (tile.row_end - tile.row_begin) * tile.k,
+                  of_matrix.begin() + tile.row_begin * tile.k);
+    };
+    backward({.x = x.data(),
+              .groups = &groups,
+              .weights = weights.data(),
+              .expert_weights = expert_weights,
+              .gate = gate.data(),
+              .up = up.data(),
+              .d_out = d_out.data(),
+              .dx = result.dx.data(),
+              .d_weights = result.d_weights.data(),
+              .consume = &consume,
+              .wanted = wanted.empty() ? nullptr : wanted.data(),
+              .tokens = s.tokens,
+              .hidden = s.hidden,
+              .n_chosen = s.n_chosen},
+             context);
+    return result;
+  }
+  Result run_ref() const { return run(ref::grouped_experts, ref::grouped_experts_backward, 1); }
+  Result run_cpu(int threads, const std::vector<uint8_t>& wanted = {}) const {
+    return run(cpu::grouped_experts, cpu::grouped_experts_backward, threads, wanted);
+  }
+};
+
+TEST(GroupedExperts, OutputsAreThoseOfExpertsWithoutTraining) {
+  RandomValues random(2);
+  const Operands operands({40, 24, 16, 6, 2}, WeightFormat::bf16, random);
+  Workspace workspace;
+  std::vector<float> expected(operands.x.size());
+  ref::experts({.x = operands.x.data(),
+                .experts = operands.experts.data(),
+                .weights = operands.weights.data(),
+                .expert_weights = operands.expert_weights,
+                .out = expected.data(),
+                .tokens = operands.s.tokens,
+                .hidden = operands.s.hidden,
+                .n_chosen = operands.s.n_chosen},
+               {{1}, workspace});
+  expect_gradient(operands.run_ref().out, to_doubles(expected), 24, random.seed());
+  expect_gradient(operands.run_cpu(2).out, to_doubles(expected), 24, random.seed());
+}
+
+TEST(GroupedExpertsBackward, EqualsFiniteDifferences) {
+  RandomValues random(3);
+  const Operands operands({7, 6, 4, 5, 2}, WeightFormat::f32, random);
+  const Doubles x = to_doubles(operands.x), weights = to_doubles(operands.weights);
+  const Doubles dx =
+      central_differences([&](const Doubles& at) { return operands.loss(at, weights, -1, {}); }, x);
+  const Doubles d_weights =
+      central_differences([&](const Doubles& at) { return operands.loss(x, at, -1, {}); }, weights);
+  const Result results[] = {operands.run_ref(), operands.run_cpu(2)};
+  for (const Result& result : results) {
+    expect_gradient(result.dx, dx, 20, random.seed());
+    expect_gradient(result.d_weights, d_weights, 6, random.seed());
+  }
+  for (int64_t matrix = 3; matrix < 3 * operands.s.n_experts; ++matrix) {
+    const Doubles expected = central_differences(
+        [&](const Doubles& at) { return operands.loss(x, weights, matrix, at); },
+        operands.matrix(matrix));
+    for (const Result& result : results)
+      expect_gradient(result.matrices.at(matrix), expected, 20, random.seed());
+  }
+}
+
+void expect_close_results(const Result& actual, const Result& expected, int64_t terms,
+                          uint64_t seed) {
+  expect_gradient(actual.out, to_doubles(expected.out), terms, seed);
+  expect_gradient(actual.dx, to_doubles(expected.dx), terms, seed);
+  expect_gradient(actual.d_weights, to_doubles(expected.d_weights), terms, seed);
+  ASSERT_EQ(actual.matrices.size(), expected.matrices.size());
+  for (const auto& [matrix, gradient] : expected.matrices)
+    expect_gradient(actual.matrices.at(matrix), to_doubles(gradient), terms, seed);
+}
+
+TEST(GroupedExpertsBackward, FastVersionEqualsDefinition) {
+  RandomValues random(4);
+  for (const Shape& shape : {Shape{300, 72, 40, 5, 2}, Shape{20, 200, 136, 9, 3}}) {
+    const Operands operands(shape, WeightFormat::bf16, random);
+    expect_close_results(operands.run_cpu(2), operands.run_ref(), 300, random.seed());
+  }
+}
+
+// More gathered rows than are taken at once.
+TEST(GroupedExpertsBackward, FastVersionEqualsDefinitionInSeveralWaves) {
+  RandomValues random(5);
+  const Operands operands({600, 8192, 2, 4, 2}, WeightFormat::bf16, random);
+  expect_close_results(operands.run_cpu(2), operands.run_ref(), 600, random.seed());
+}
+
+TEST(GroupedExpertsBackward, ExpertsWithoutTokensAndUnwantedMapsGetNoCall) {
+  RandomValues random(6);
+  const Operands operands({30, 24, 16, 5, 2}, WeightFormat::bf16, random);
+  const Result all = operands.run_cpu(2);
+  EXPECT_EQ(all.matrices.size(), 12u);
+  EXPECT_FALSE(all.matrices.contains(0));
+  std::vector<uint8_t> wanted(15, 0);
+  wanted[0] = wanted[7] = 1;
+  const Result some = operands.run_cpu(2, wanted);
+  ASSERT_EQ(some.matrices.size(), 1u);
+  EXPECT_EQ(some.matrices.at(7), all.matrices.at(7));
+  EXPECT_EQ(some.dx, all.dx);
+}
+
+TEST(GroupedExpertsBackward, DoesNotDependOnTheNumberOfThreads) {
+  RandomValues random(7);
+  const Operands operands({200, 160, 96, 6, 2}, WeightFormat::bf16, random);
+  const Result one = operands.run_cpu(1);
+  for (const int threads : {2, 3}) {
+    const Result several = operands.run_cpu(threads);
+    EXPECT_EQ(several.out, one.out);
+    EXPECT_EQ(several.dx, one.dx);
+    EXPECT_EQ(several.d_weights, one.d_weights);
+    EXPECT_EQ(several.matrices, one.matrices);
+  }
+}
+
+}  // namespace
+}  // namespace qround::ops
