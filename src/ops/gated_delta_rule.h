@@ -35,8 +35,8 @@ struct GatedDeltaRuleArgs {
 };
 
 // Per value head and token: S <- exp(log_decay) S; d = beta (v - Sᵀk); S <- S + k dᵀ; out = Sᵀq.
-// The fast version runs single tokens this way and longer runs in chunks of 64 (same sums in
-// another order).
+// The fast version runs all tokens this way on blocks of columns of S that stay in the cache, so a
+// sequence in pieces gives the bits of the whole.
 using GatedDeltaRuleFunction = void(const GatedDeltaRuleArgs& args, const OpContext& context);
 
 struct DeltaRuleGatesBackwardArgs {

@@ -31,8 +31,9 @@ LinearBackwardInputFunction linear_backward_input;
 }  // namespace ref
 
 namespace cpu {
-// One to a few rows: vector dot products straight on the stored weights. More: f32 panels and BLAS,
-// called single-threaded on a grid of tiles that depends on shapes alone.
+// Dense weights: vector dot products straight on the stored values, whatever the number of rows.
+// int4: the codes as they lie for a few rows; for more, strips of f32 that stay in the cache. The
+// work is cut by shapes alone.
 LinearFunction linear;
 DequantizeRowsFunction dequantize_rows;
 LinearBackwardInputFunction linear_backward_input;

@@ -18,14 +18,15 @@ enum class WeightFormat {
   f32,
   int4,           // symmetric: every zero is 8
   int4_zeros,     // zeros of their own
+  int4_v2,        // zeros of their own, stored as they are
   int4_g_idx,     // g_idx present, in order
   int4_shuffled,  // g_idx in disorder, as activation ordering leaves it
 };
 
 inline constexpr WeightFormat kAllWeightFormats[] = {
-    WeightFormat::bf16,         WeightFormat::f16,        WeightFormat::f32,
-    WeightFormat::int4,         WeightFormat::int4_zeros, WeightFormat::int4_g_idx,
-    WeightFormat::int4_shuffled};
+    WeightFormat::bf16,       WeightFormat::f16,          WeightFormat::f32,
+    WeightFormat::int4,       WeightFormat::int4_zeros,   WeightFormat::int4_v2,
+    WeightFormat::int4_g_idx, WeightFormat::int4_shuffled};
 
 inline bool is_int4(WeightFormat format) { return format >= WeightFormat::int4; }
 
@@ -74,7 +75,8 @@ class RandomWeight {
                          .g_idx = has_g_idx ? g_idx_.data() : nullptr,
                          .n = n,
                          .k = k,
-                         .group_size = group_size};
+                         .group_size = group_size,
+                         .zero_offset = format == WeightFormat::int4_v2 ? 0 : 1};
   }
 
   std::vector<float> f32_;

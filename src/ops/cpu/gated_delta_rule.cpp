@@ -9,7 +9,9 @@
 //   S <- a_{t-1} S + k_{t-1} d_{t-1}ᵀ;  m = Sᵀ k_t;  o = Sᵀ q_t            (a = exp(log_decay))
 //   d_t = beta_t (v_t - a_t m);  out_t = a_t o + (q_t · k_t) d_t
 //
-// which is four multiply-adds per element and token.
+// which is four multiply-adds per element and token. At 16 key and 32 value heads of 128 one Zen 4
+// core takes 1.35 us per token and head (97 GFLOP/s of at most 117). The chunked form needs more
+// arithmetic: its matrix products alone take 1.65 us at 64 tokens, 1.33 at 32 and 1.20 at 16.
 #include "ops/gated_delta_rule.h"
 
 #include <algorithm>

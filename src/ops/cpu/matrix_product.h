@@ -2,10 +2,11 @@
 // the chunks of the delta rule.
 //
 // B is row-major and read as it lies, so whoever converts weights writes what a BLAS would pack.
-// Every y[r][n] is one chain of multiply-adds in the order of k: its bits depend neither on the
-// number of rows and outputs nor on the width of the vectors. Measured on two Zen 4 cores with
-// AVX-512, depth 256 to 2048 and B in the second-level cache: 112-117 GFLOP/s per core for 4 rows
-// and more; OpenBLAS 0.3.21 gives 43 (4 rows), 75 (16), 96 (64), 102 (512).
+// Every y[r][n] is one chain of multiply-adds in the order of k: its bits do not depend on the
+// number of rows and outputs nor, where multiply-add is fused, on the width of the vectors.
+// Measured on two Zen 4 cores with AVX-512, depth 256 to 2048 and B in the second-level cache:
+// 112-117 GFLOP/s per core for 4 rows and more; OpenBLAS 0.3.21 gives 43 (4 rows), 75 (16), 96
+// (64), 102 (512).
 #pragma once
 
 #include <cstdint>

@@ -45,7 +45,7 @@ HWY_INLINE void with_elements(DType dtype, const void* data, const Use& use) {
     case DType::f32:
       return use(static_cast<const float*>(data));
     default:
-      assert(!"a dense weight is BF16, F16 or F32");
+      assert(false && "a dense weight is BF16, F16 or F32");
   }
 }
 
@@ -93,7 +93,7 @@ class Int4Group {
     const auto place =
         hn::And(hn::Iota(words, static_cast<uint32_t>(n)), hn::Set(words, uint32_t{7}));
     const auto stored = sixteenths<0>(d, hn::Shr(word, hn::ShiftLeft<2>(place)));
-    return hn::MulAdd(stored, hn::Set(d, 16.0f), hn::Set(d, 1.0f));
+    return hn::MulAdd(stored, hn::Set(d, 16.0f), hn::Set(d, zero_offset_));
   }
 
  private:

@@ -18,7 +18,7 @@ inline float weight_value(const DenseWeight& weight, int64_t n, int64_t k) {
     case DType::f32:
       return static_cast<const float*>(weight.data)[index];
     default:
-      assert(!"a dense weight is BF16, F16 or F32");
+      assert(false && "a dense weight is BF16, F16 or F32");
       return 0;
   }
 }
