@@ -1,5 +1,6 @@
 #include "model/block_training.h"
 
+#include "model/training_memory.h"
 #include "model/training_parts.h"
 
 namespace qround {
@@ -38,6 +39,14 @@ MoeActivations moe_activations(const MoeConfig& moe, int64_t tokens) {
           .experts = swiglu_activations(tokens * moe.chosen, moe.expert_width),
           .shared = swiglu_activations(tokens, moe.shared_width),
           .shared_gate = rows(tokens, 1)};
+}
+
+// Makes room in the workspace in one piece; pieces that grow with the need would leave gaps.
+void reserve_scratch(const ModelConfig& config, MixerKind mixer, TrainingBatch batch,
+                     const ops::OpContext& context) {
+  Scope scope(context.workspace);
+  const TrainingMemory memory = training_memory(config, mixer, batch, context.threads);
+  scope.take<std::byte>(static_cast<size_t>(memory.scratch_bytes));
 }
 
 bool wants_any(const BlockGradients& gradients, std::initializer_list<Role> roles) {
@@ -85,7 +94,7 @@ void GradientJobs::run() {
 }
 
 BlockTraining::BlockTraining(const ModelConfig& config, MixerKind mixer, TrainingBatch batch)
-    : config_(config), batch_(batch) {
+    : config_(config), mixer_(mixer), batch_(batch) {
   const int64_t tokens = batch.tokens();
   saved_.middle = rows(tokens, config.hidden);
   if (mixer == MixerKind::attention) {
@@ -102,6 +111,7 @@ BlockTraining::BlockTraining(const ModelConfig& config, MixerKind mixer, Trainin
 
 void BlockTraining::forward(const BlockWeights& weights, const float* x, float* y,
                             const Executor& executor) {
+  reserve_scratch(config_, mixer_, batch_, executor.context);
   const TrainingPass pass{config_, batch_, executor};
   const int64_t tokens = batch_.tokens(), hidden = config_.hidden;
   const ops::RmsNormShape shape{tokens, hidden, config_.norm_eps};
@@ -133,6 +143,7 @@ void BlockTraining::forward(const BlockWeights& weights, const float* x, float* 
 
 void BlockTraining::backward(const BlockWeights& weights, const float* x, const float* dy,
                              const BlockGradients& gradients, const Executor& executor) {
+  reserve_scratch(config_, mixer_, batch_, executor.context);
   const TrainingPass pass{config_, batch_, executor};
   const int64_t tokens = batch_.tokens(), hidden = config_.hidden;
   const ops::RmsNormShape shape{tokens, hidden, config_.norm_eps};

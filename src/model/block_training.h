@@ -107,6 +107,7 @@ class BlockTraining {
 
  private:
   const ModelConfig& config_;
+  MixerKind mixer_;
   TrainingBatch batch_;
   BlockActivations saved_;
 };

@@ -9,10 +9,6 @@ namespace {
 
 using Scope = ops::Workspace::Scope;
 
-// Sequences are taken through convolution and recurrence a few at a time, this many tokens if one
-// sequence is not longer, which bounds the memory of what is made again.
-constexpr int64_t kTokensAtOnce = 4096;
-
 // Some sequences of the batch: rows [first, first + tokens).
 struct Stretch {
   int64_t first = 0, sequences = 0, tokens = 0;

@@ -8,6 +8,10 @@
 
 namespace qround {
 
+// DeltaNet takes sequences through convolution and recurrence a few at a time, this many tokens if
+// one sequence is not longer, which bounds the memory of what is made again.
+inline constexpr int64_t kTokensAtOnce = 4096;
+
 // What every part of one pass gets.
 struct TrainingPass {
   const ModelConfig& config;
