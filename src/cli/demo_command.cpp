@@ -84,31 +84,26 @@ void quantize(const fs::path& source, const fs::path& output, const ComputeOptio
              report.rule_errors, report.rule_warnings);
 }
 
-// Returns whether every answer was right.
+// Returns whether every answer was right. The questions are put as the model's training text puts
+// them.
 bool ask(const fs::path& directory, const ComputeOptions& compute) {
-  headline("qround generate --chat --greedy, from the int4 model");
+  headline("qround generate --greedy -p 'Q: ...\\nA:', from the int4 model");
   const TextModel text_model = TextModel::load(directory);
-  const ChatTemplate chat_template = ChatTemplate::load(directory);
   ops::Workspace workspace;
   const Executor executor{ops::select_backend(compute.backend),
                           {compute.thread_count(), workspace}};
   bool all_right = true;
   for (const Question& question : kQuestions) {
-    const Json messages =
-        Json::array({Json::object({{"role", "user"}, {"content", question.text}})});
-    const std::string prompt = chat_template.render(
-        messages,
-        {.variables = Json::object({{"enable_thinking", false}}), .add_generation_prompt = true});
+    const std::string prompt = fmt::format("Q: {}\nA:", question.text);
     Session session(text_model.model, executor, {});
     AnswerOptions options;
-    options.generate = {.sampling = {},
-                        .max_tokens = 64,
-                        .stop_tokens = text_model.stop_tokens,
-                        .interrupt = &interrupt_flag()};
-    fmt::print("{}\n  ", question.text);
+    options.generate = {
+        .max_tokens = 64, .stop_tokens = text_model.stop_tokens, .interrupt = &interrupt_flag()};
+    options.stops = {"\n"};
+    fmt::print("{}", prompt);
+    const auto show = [](std::string_view piece) { fmt::print("{}", piece); };
     const Answer answer =
-        generate_text(text_model, session, text_model.tokenizer.encode(prompt), options,
-                      [](std::string_view piece) { fmt::print("{}", piece); });
+        generate_text(text_model, session, text_model.tokenizer.encode(prompt), options, show);
     const bool right = answer.text.find(question.answer) != std::string::npos;
     fmt::print("{}\n", right ? "" : fmt::format("   (wrong: expected {})", question.answer));
     all_right = all_right && right;
