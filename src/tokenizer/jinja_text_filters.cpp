@@ -116,7 +116,8 @@ Value indented(Runtime& runtime, const Value& input, const Arguments& arguments)
   TextBuilder out(runtime.budget);
   if (parameters.flag(1)) out.append(margin);
   runtime.budget.produce(text.size());
-  const auto lines = split_lines(text + "\n", false);
+  const std::string closed = text + "\n";  // so that a last empty line counts as one
+  const auto lines = split_lines(closed, false);
   for (size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) out.append('\n');
     if (i > 0 && (blank || !lines[i].empty())) out.append(margin);
