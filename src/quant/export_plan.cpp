@@ -109,6 +109,22 @@ std::string qweight_name(std::string_view module) { return std::string(module) +
 std::string qzeros_name(std::string_view module) { return std::string(module) + ".qzeros"; }
 std::string scales_name(std::string_view module) { return std::string(module) + ".scales"; }
 
+std::vector<std::span<const ExportItem>> batches(const ExportStep& step) {
+  std::vector<std::span<const ExportItem>> list;
+  uint64_t batch_bytes = kBatchBytes;  // of the last batch; no room: the first item opens one
+  for (const ExportItem& item : step.items) {
+    const bool copied = item.linear == nullptr;
+    if (copied || batch_bytes >= kBatchBytes) {
+      list.emplace_back(&item, 1);
+      batch_bytes = copied ? kBatchBytes : item.written_bytes();
+    } else {
+      list.back() = {list.back().data(), list.back().size() + 1};
+      batch_bytes += item.written_bytes();
+    }
+  }
+  return list;
+}
+
 uint64_t ExportItem::written_bytes() const {
   if (linear == nullptr) return source.bytes();
   const auto bytes = [](const Shape& s, DType dtype) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,11 @@ struct ExportPlan {
 
   std::vector<TensorSpec> tensors() const;  // all that is written, in order
 };
+
+// Linear maps that follow one another and are rounded and written together: as many as bring their
+// int4 tensors to kBatchBytes. Or one tensor to copy.
+inline constexpr uint64_t kBatchBytes = uint64_t{8} << 20;
+std::vector<std::span<const ExportItem>> batches(const ExportStep& step);
 
 // Names of the tensors of an int4 linear.
 std::string qweight_name(std::string_view module);

@@ -17,18 +17,22 @@ constexpr uint64_t kScratchBytesPerInput = 64 + 32 * 5 + 4;
 }  // namespace
 
 uint64_t estimate_memory(const ExportPlan& plan, Threads threads) {
-  uint64_t largest = 0, widest = 0, n_tensors = 0;
+  uint64_t largest_batch = 0, widest = 0, n_tensors = 0;
   for (const ExportStep& step : plan.steps) {
-    for (const ExportItem& item : step.items) {
-      n_tensors += item.linear == nullptr ? 1 : 3;
-      if (item.linear == nullptr) continue;
-      largest = std::max(largest, item.written_bytes());
-      widest = std::max(widest, static_cast<uint64_t>(item.shape.in));
+    for (const std::span<const ExportItem> batch : batches(step)) {
+      const bool copied = batch.front().linear == nullptr;
+      n_tensors += copied ? 1 : 3 * batch.size();
+      if (copied) continue;
+      uint64_t batch_bytes = 0;
+      for (const ExportItem& item : batch) {
+        batch_bytes += item.written_bytes();
+        widest = std::max(widest, static_cast<uint64_t>(item.shape.in));
+      }
+      largest_batch = std::max(largest_batch, batch_bytes);
     }
   }
-  const uint64_t batch = kBatchBytes + largest;
   const auto n_threads = static_cast<uint64_t>(std::max(threads.count, 1));
-  return kProgramBytes + n_tensors * kBytesPerTensor + 2 * batch +
+  return kProgramBytes + n_tensors * kBytesPerTensor + 2 * largest_batch +
          n_threads * widest * kScratchBytesPerInput;
 }
 

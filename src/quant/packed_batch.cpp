@@ -14,19 +14,19 @@ size_t scale_words(const Int4Shape& shape) {
 
 }  // namespace
 
-void PackedBatch::reset(std::span<const ExportItem* const> items) {
+void PackedBatch::reset(std::span<const ExportItem> items) {
   size_t n_words = 0;
-  for (const ExportItem* item : items) {
-    const Int4Shape& shape = item->shape;
+  for (const ExportItem& item : items) {
+    const Int4Shape& shape = item.shape;
     n_words += padded_words(element_count(shape.qweight())) +
                padded_words(element_count(shape.qzeros())) + scale_words(shape);
   }
   if (words_.size() < n_words) words_.resize(n_words);
   linears_.clear();
   int32_t* next = words_.data();
-  for (const ExportItem* item : items) {
-    const Int4Shape& shape = item->shape;
-    PackedLinear linear{.item = item};
+  for (const ExportItem& item : items) {
+    const Int4Shape& shape = item.shape;
+    PackedLinear linear{.item = &item};
     linear.qweight = next;
     linear.qzeros = linear.qweight + padded_words(element_count(shape.qweight()));
     int32_t* scales = linear.qzeros + padded_words(element_count(shape.qzeros()));

@@ -22,8 +22,8 @@ struct PackedLinear {
 
 class PackedBatch {
  public:
-  // Room for these items, which must outlive the batch. Contents of an earlier batch are lost.
-  void reset(std::span<const ExportItem* const> items);
+  // Room for these linear maps, which must outlive the batch. What it held before is lost.
+  void reset(std::span<const ExportItem> items);
 
   std::vector<PackedLinear>& linears() { return linears_; }
   const std::vector<PackedLinear>& linears() const { return linears_; }

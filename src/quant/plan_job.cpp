@@ -105,10 +105,7 @@ int64_t count_parameters(const Checkpoint& source) {
 
 std::vector<std::string> notes(const PlannedJob& job, const CheckpointCensus& census) {
   std::vector<std::string> notes;
-  const LinearCounts& linears = job.plan.linears;
-  if (linears.quantized == 0 && linears.mtp_quantized == 0)
-    notes.push_back("nothing becomes int4: the output is a copy");
-  if (linears.mtp_quantized > 0)
+  if (job.plan.linears.mtp_quantized > 0)
     notes.push_back("int4 MTP heads are reported not to load in vLLM (vllm#49552)");
   if (job.config.mtp_layers > 0 && !census.has_mtp)
     notes.push_back("config.json names an MTP head but the checkpoint holds none");
@@ -152,6 +149,12 @@ void refuse_quantized(const Checkpoint& source) {
       .hint("start from the unquantized checkpoint");
 }
 
+void refuse_nothing(const std::vector<Decision>& decisions) {
+  const LinearCounts counts = count_linears(decisions);
+  if (counts.quantized + counts.mtp_quantized > 0) return;
+  throw Error("nothing would be quantized").hint("check the --keep patterns");
+}
+
 }  // namespace
 
 PlannedJob plan_job(const JobSpec& spec) {
@@ -163,6 +166,7 @@ PlannedJob plan_job(const JobSpec& spec) {
   const CheckpointCensus census = check_against_table(job.source, job.table);
   const StoredParts parts{.mtp = census.has_mtp, .visual = census.has_visual};
   job.decisions = decide(job.table, parts, spec.policy);
+  refuse_nothing(job.decisions);
   job.exports = plan_export(job.source, job.decisions, census.unknown, spec.policy.scheme);
   job.shards = plan_shards(job.exports.tensors(), {.max_shard_bytes = spec.max_shard_bytes});
   job.plan = make_plan(job, census);

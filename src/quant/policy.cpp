@@ -84,7 +84,7 @@ Decision default_decision(const Parameter& p) {
     case Role::in_proj_b:
       return keep("in_proj_a and in_proj_b are kept by default");
     default:
-      return {&p, true, "default"};
+      return {&p, true, "linear maps of text blocks are quantized"};
   }
 }
 

@@ -38,8 +38,7 @@ struct StoredParts {
 struct Decision {
   const Parameter* parameter = nullptr;  // of the table, which must outlive this
   bool int4 = false;
-  std::string
-      reason;  // one line for people: "default", "--keep 'lm_head'", "norms are not quantized"
+  std::string reason;  // one line for people: "norms are not quantized", "--keep '*.self_attn'"
 };
 
 // One decision for every parameter of the stored parts, in the table's order. Throws one Error that

@@ -17,14 +17,13 @@ ReadAhead::ReadAhead(const Checkpoint& source, const ExportPlan& plan) : source_
   }
 }
 
-void ReadAhead::reach(size_t item_idx) {
-  for (; reached_idx_ < item_idx; ++reached_idx_) reached_ += items_[reached_idx_]->source.bytes();
-  while (requested_ < items_.size() && requested_end_ < reached_ + kWindowBytes) {
-    TensorEntry pages = items_[requested_]->pages;
-    requested_end_ += pages.bytes();
+void ReadAhead::advance(size_t n_items) {
+  for (; n_items > 0; --n_items) reached_bytes_ += items_[n_reached_++]->source.bytes();
+  while (n_requested_ < items_.size() && requested_bytes_ < reached_bytes_ + kWindowBytes) {
+    TensorEntry pages = items_[n_requested_++]->pages;
+    requested_bytes_ += pages.bytes();
     pages.end = std::min(pages.end, pages.begin + kWindowBytes);
     source_.files()[pages.file_idx].prefetch(pages);
-    ++requested_;
   }
 }
 

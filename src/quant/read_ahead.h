@@ -14,16 +14,14 @@ class ReadAhead {
   // `plan` and `source` must outlive the object.
   ReadAhead(const Checkpoint& source, const ExportPlan& plan);
 
-  // The item at this position of the whole plan is about to be read: requests what follows.
-  void reach(size_t item_idx);
+  // The next `n_items` of the plan are about to be read: requests them and what follows.
+  void advance(size_t n_items);
 
  private:
   const Checkpoint& source_;
   std::vector<const ExportItem*> items_;
-  size_t requested_ = 0;        // items before this one
-  uint64_t requested_end_ = 0;  // bytes of the items before requested_
-  uint64_t reached_ = 0;        // bytes of the items before reached_idx_
-  size_t reached_idx_ = 0;
+  size_t n_reached_ = 0, n_requested_ = 0;            // items
+  uint64_t reached_bytes_ = 0, requested_bytes_ = 0;  // of these items
 };
 
 }  // namespace qround::quant

@@ -11,7 +11,6 @@
 #include "quant/export_config.h"
 #include "quant/export_stream.h"
 #include "quant/job.h"
-#include "quant/memory_estimate.h"
 #include "quant/output_directory.h"
 #include "quant/read_ahead.h"
 #include "quant/round_to_nearest.h"
@@ -36,62 +35,36 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// Walks the plan: gathers linear maps into batches, rounds them, and hands tensors to the stream in
-// the plan's order.
-class StepRunner {
- public:
-  StepRunner(const PlannedJob& job, ExportStream& stream)
-      : job_(job), stream_(stream), read_ahead_(job.source, job.exports) {}
-
-  void run(const ExportStep& step) {
-    for (const ExportItem& item : step.items) {
-      read_ahead_.reach(n_items_++);
-      if (item.linear == nullptr) {
-        flush();
-        stream_.copy(item);
-        continue;
-      }
-      gathered_.push_back(&item);
-      gathered_bytes_ += item.written_bytes();
-      if (gathered_bytes_ >= kBatchBytes) flush();
+// Rounds one step of the plan and hands its tensors to the stream in the plan's order.
+void round_step(const PlannedJob& job, const ExportStep& step, ReadAhead& read_ahead,
+                ExportStream& stream, ErrorStatistics& errors) {
+  for (const std::span<const ExportItem> items : batches(step)) {
+    read_ahead.advance(items.size());
+    if (items.front().linear == nullptr) {
+      stream.copy(items.front());
+      continue;
     }
-    flush();
-  }
-
-  const ErrorStatistics& errors() const { return errors_; }
-
- private:
-  void flush() {
-    if (gathered_.empty()) return;
-    PackedBatch& batch = stream_.free_batch();
-    batch.reset(gathered_);
-    round_to_nearest(batch, job_.spec.threads);
+    PackedBatch& batch = stream.free_batch();
+    batch.reset(items);
+    round_to_nearest(batch, job.spec.threads);
     for (const PackedLinear& linear : batch.linears()) {
-      errors_.add(linear);
+      errors.add(linear);
       const TensorEntry& pages = linear.item->pages;
-      job_.source.files()[pages.file_idx].release(pages);
+      job.source.files()[pages.file_idx].release(pages);
     }
-    stream_.push(batch);
-    gathered_.clear();
-    gathered_bytes_ = 0;
+    stream.push(batch);
   }
-
-  const PlannedJob& job_;
-  ExportStream& stream_;
-  ReadAhead read_ahead_;
-  ErrorStatistics errors_;
-  size_t n_items_ = 0;
-  std::vector<const ExportItem*> gathered_;
-  uint64_t gathered_bytes_ = 0;
-};
+}
 
 ErrorStatistics write_tensors(const PlannedJob& job, ShardWriter& writer, Progress& progress,
                               const std::atomic<bool>* stop) {
+  ErrorStatistics errors;
+  ReadAhead read_ahead(job.source, job.exports);
   ExportStream stream(job.source, writer, progress, stop);
-  StepRunner runner(job, stream);
-  for (const ExportStep& step : job.exports.steps) runner.run(step);
+  for (const ExportStep& step : job.exports.steps)
+    round_step(job, step, read_ahead, stream, errors);
   stream.wait();
-  return runner.errors();
+  return errors;
 }
 
 // The index goes last: without it the directory is no checkpoint.
