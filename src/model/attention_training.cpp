@@ -88,9 +88,7 @@ class AttentionPass {
   // out [T, Hq, D] = mixed * sigmoid(gate).
   void apply_gate(const float* mixed, const float* gate, float* out) const {
     const int64_t width = query_width();
-    for_row_blocks(pass_, pass_.tokens(), [&](int64_t begin, int64_t end) {
-      std::copy(mixed + begin * width, mixed + end * width, out + begin * width);
-    });
+    copy_rows(pass_, pass_.tokens(), width, mixed, out);
     pass_.run.ops.sigmoid_gate({out, gate, pass_.tokens(), width, width}, pass_.run.context);
   }
 

@@ -70,6 +70,13 @@ void add_rows(const TrainingPass& pass, int64_t n_rows, int64_t width, const flo
   });
 }
 
+void copy_rows(const TrainingPass& pass, int64_t n_rows, int64_t width, const float* x,
+               float* out) {
+  for_row_blocks(pass, n_rows, [&](int64_t begin, int64_t end) {
+    std::copy(x + begin * width, x + end * width, out + begin * width);
+  });
+}
+
 void GradientJobs::add(LinearId linear, const ops::Weight& weight, const float* x,
                        const float* dy) {
   if (!gradients_.wants(linear)) return;
@@ -165,7 +172,7 @@ void BlockTraining::backward(const BlockWeights& weights, const float* x, const 
   }
   if (!wants_mixer(gradients)) return;
 
-  std::copy(dy, dy + tokens * hidden, d_middle.data());
+  copy_rows(pass, tokens, hidden, dy, d_middle.data());
   ops.zero_centered_rms_norm_backward(
       {.x = saved_.middle.data(),
        .weight = weights.post_attention_norm.data(),
@@ -197,7 +204,7 @@ void BlockTraining::backward(const BlockWeights& weights, const float* x, const 
        .shape = shape,
        .add_to_dx = true},
       executor.context);
-  if (gradients.dx != nullptr) std::copy(d_middle.begin(), d_middle.end(), gradients.dx);
+  if (gradients.dx != nullptr) copy_rows(pass, tokens, hidden, d_middle.data(), gradients.dx);
 }
 
 std::vector<int64_t> BlockTraining::expert_tokens() const {

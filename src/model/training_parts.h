@@ -45,6 +45,8 @@ void for_row_blocks(const TrainingPass& pass, int64_t rows, const Body& body) {
 
 // sum += x, both [rows, width].
 void add_rows(const TrainingPass& pass, int64_t rows, int64_t width, const float* x, float* sum);
+// out = x, both [rows, width].
+void copy_rows(const TrainingPass& pass, int64_t rows, int64_t width, const float* x, float* out);
 
 // The weight gradients of one part, collected and then made in one parallel loop.
 class GradientJobs {

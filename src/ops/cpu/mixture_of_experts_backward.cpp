@@ -65,7 +65,7 @@ HWY_EXPORT(pair_backward);
 
 constexpr int64_t kWaveFloats = int64_t{1} << 23;  // of one buffer of gathered rows
 constexpr int64_t kShareRows = 256;
-constexpr int64_t kColumnsAtOnce = 128;
+constexpr int64_t kColumnsAtOnce = 64;
 
 // Experts [begin, end) and the grouped rows [first, last) they have between them.
 struct Wave {
