@@ -35,22 +35,22 @@ void check_int4_types(const Subject& subject, const Parameter& p, Findings& find
   expect_type(subject, p.module + ".scales", DType::f16, shape.scales(), findings);
 }
 
-// The dtype the source gives a kept parameter.
-std::optional<DType> source_dtype(const Subject& subject, const Parameter& p) {
-  if (subject.source == nullptr) return std::nullopt;
+// The source's tensor that holds the parameter; null: none, or no source.
+const TensorEntry* source_entry(const Subject& subject, const Parameter& p) {
+  if (subject.source == nullptr) return nullptr;
   const TensorEntry* entry = subject.source->find(p.tensor);
-  if (entry == nullptr && !p.fused_tensor.empty()) entry = subject.source->find(p.fused_tensor);
-  return entry == nullptr ? std::nullopt : std::optional(entry->dtype);
+  return entry != nullptr || p.fused_tensor.empty() ? entry : subject.source->find(p.fused_tensor);
 }
 
-void check_dense_type(const Subject& subject, const Parameter& p, Findings& findings) {
-  const TensorEntry& entry = subject.checkpoint.at(p.tensor);
-  const std::optional<DType> dtype = source_dtype(subject, p);
-  if (!dtype && !is_floating(entry.dtype)) {
-    findings.add({p.tensor, "the tensor has the wrong dtype", "BF16, F16 or F32",
+// A tensor that is not quantized: of the dtype of `there`, its source, or if that is null of any
+// floating one.
+void expect_kept_type(const Subject& subject, const TensorEntry& entry, const TensorEntry* there,
+                      const Shape& shape, Findings& findings) {
+  if (there == nullptr && !is_floating(entry.dtype)) {
+    findings.add({entry.name, "the tensor has the wrong dtype", "BF16, F16 or F32",
                   std::string(dtype_name(entry.dtype))});
   }
-  expect_type(subject, p.tensor, dtype.value_or(entry.dtype), p.shape, findings);
+  expect_type(subject, entry.name, there == nullptr ? entry.dtype : there->dtype, shape, findings);
 }
 
 // Names of the tensors that make up the parameter in its form.
@@ -79,7 +79,7 @@ std::vector<std::string> tensors_of(const StoredForm& stored) {
 bool may_be_absent(const Subject& subject, const Parameter& p, const bool (&part_is_present)[3]) {
   if (p.part == Part::text) return false;
   if (part_is_present[static_cast<size_t>(p.part)]) return false;
-  return subject.source == nullptr || !source_dtype(subject, p).has_value();
+  return subject.source == nullptr || source_entry(subject, p) == nullptr;
 }
 
 void check_completeness(const Subject& subject, Findings& findings) {
@@ -171,11 +171,17 @@ void check_tensor_set(const Subject& subject, Findings& findings) {
 void check_dtypes_and_shapes(const Subject& subject, Findings& findings) {
   for (const StoredForm& stored : subject.forms) {
     if (stored.form == Form::int4) check_int4_types(subject, *stored.parameter, findings);
-    if (stored.form == Form::dense) check_dense_type(subject, *stored.parameter, findings);
+    if (stored.form != Form::dense) continue;
+    const Parameter& p = *stored.parameter;
+    expect_kept_type(subject, subject.checkpoint.at(p.tensor), source_entry(subject, p), p.shape,
+                     findings);
   }
   for (const FusedTensor& fused : subject.table.fused_tensors()) {
     const TensorEntry* entry = subject.checkpoint.find(fused.name);
-    if (entry != nullptr) expect_type(subject, fused.name, entry->dtype, fused.shape, findings);
+    if (entry == nullptr) continue;
+    const TensorEntry* there =
+        subject.source == nullptr ? nullptr : subject.source->find(fused.name);
+    expect_kept_type(subject, *entry, there, fused.shape, findings);
   }
 }
 

@@ -105,6 +105,21 @@ bool is_int4_tensor(const Subject& subject, std::string_view name) {
          subject.table.find_module(name.substr(0, dot)) != nullptr;
 }
 
+bool is_of_the_network(const Subject& subject, const std::string& name) {
+  const std::vector<FusedTensor>& fused = subject.table.fused_tensors();
+  return subject.table.find_tensor(name) != nullptr ||
+         std::any_of(fused.begin(), fused.end(),
+                     [&](const FusedTensor& tensor) { return tensor.name == name; });
+}
+
+Finding type_finding(const Piece& here, const Piece& there) {
+  const auto text = [](const TensorView& view) {
+    return fmt::format("{} {}", dtype_name(view.dtype), shape_text(view.shape));
+  };
+  return {here.entry.name, "a kept tensor differs in dtype or shape", text(there.view),
+          text(here.view)};
+}
+
 std::vector<KeptPiece> kept_pieces(const Subject& subject, Findings& findings) {
   std::vector<KeptPiece> pieces;
   for (const TensorEntry& entry : subject.checkpoint.tensors()) {
@@ -113,11 +128,8 @@ std::vector<KeptPiece> kept_pieces(const Subject& subject, Findings& findings) {
     if (!there) continue;  // tensor-set reports it
     const Piece here = piece_of(subject.checkpoint, entry.name, subject.checkpoint.view(entry));
     if (here.view.dtype != there->view.dtype || here.view.shape != there->view.shape) {
-      findings.add(
-          {entry.name, "a kept tensor differs in dtype or shape",
-           fmt::format("{} {}", dtype_name(there->view.dtype), shape_text(there->view.shape)),
-           fmt::format("{} {}", dtype_name(entry.dtype), shape_text(entry.shape))});
-      continue;
+      if (!is_of_the_network(subject, entry.name)) findings.add(type_finding(here, *there));
+      continue;  // otherwise dtypes-shapes reports it
     }
     split_kept(entry.name, here, *there, pieces);
   }

@@ -1,0 +1,56 @@
+// Checkpoints that auto-round 0.16.1 itself wrote (tests/data/golden/README.md): what the rules say
+// of them is what is known of that program's exports.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "tests/golden/safetensors_golden.h"
+#include "verify/verify.h"
+
+namespace qround::verify {
+namespace {
+
+using Counts = std::map<std::string, int64_t>;
+
+Counts findings_of(const std::string& directory) {
+  const Checkpoint source = Checkpoint::open(source_path("models/pocket"));
+  Progress silent;
+  const Outcome outcome =
+      run({.directory = source_path(directory), .source = &source, .threads = {2}}, silent);
+  Counts counts;
+  for (const RuleOutcome& rule : outcome.rules) {
+    if (rule.findings.count() > 0) counts[rule.rule] = rule.findings.count();
+  }
+  return counts;
+}
+
+// It splits the MTP experts and writes a total size of 0; codes, scales and kept weights are right.
+TEST(VerifyForeign, FindsOnlyTheTotalSizeOfAnExportByPlainRounding) {
+  EXPECT_EQ(findings_of("tests/data/golden/autoround-rtn"), (Counts{{"index-details", 1}}));
+}
+
+// Run in F32, it stores all 84 unquantized tensors of its main file as F32, and its two
+// configuration files differ.
+TEST(VerifyForeign, FindsTheKnownFlawsOfATunedExport) {
+  EXPECT_EQ(findings_of("tests/data/golden/autoround-tuned"),
+            (Counts{{"configs-equal", 1}, {"dtypes-shapes", 84}, {"index-details", 1}}));
+}
+
+TEST(VerifyForeign, SaysThatAnUnquantizedCheckpointIsNoneOfOurs) {
+  const Counts counts = findings_of("models/pocket");
+  EXPECT_TRUE(counts.contains("config-values"));
+  EXPECT_TRUE(counts.contains("configs-equal"));
+  EXPECT_FALSE(counts.contains("kept-identical"));
+}
+
+TEST(Outcome, BecomesJson) {
+  Progress silent;
+  const Json json = to_json(run({.directory = "/nowhere", .threads = {1}}, silent));
+  EXPECT_FALSE(json.at("passed").as_bool());
+  EXPECT_EQ(json.at("rules").as_array().front().at("rule").as_string(), kOpensRule);
+  EXPECT_EQ(json.at("rules").as_array().front().at("count").as_int(), 1);
+}
+
+}  // namespace
+}  // namespace qround::verify
