@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <string_view>
 #include <vector>
 
 #include "base/error.h"
 #include "tokenizer/jinja_compare.h"
+#include "tokenizer/jinja_sort.h"
 #include "tokenizer/jinja_unicode.h"
 #include "tokenizer/utf8.h"
 
@@ -107,7 +107,7 @@ class JsonWriter {
     std::vector<const Dict::Member*> members;
     for (const auto& member : dict.members) members.push_back(&member);
     if (style_.sort_keys) {
-      std::stable_sort(members.begin(), members.end(), [&](const auto* a, const auto* b) {
+      merge_sort(members, [&](const auto* a, const auto* b) {
         return ordered(budget_, Ordering::less, a->first, b->first);
       });
     }

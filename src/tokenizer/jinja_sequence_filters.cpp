@@ -13,6 +13,7 @@
 #include "tokenizer/jinja_filters.h"
 #include "tokenizer/jinja_iteration.h"
 #include "tokenizer/jinja_repr.h"
+#include "tokenizer/jinja_sort.h"
 #include "tokenizer/jinja_text_search.h"
 #include "tokenizer/jinja_unicode.h"
 
@@ -97,7 +98,7 @@ std::vector<size_t> sorted_order(Runtime& runtime, const Value::Items& keys, boo
   runtime.budget.produce(keys.size(), sizeof(size_t));
   std::vector<size_t> order(keys.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+  merge_sort(order, [&](size_t a, size_t b) {
     return descending ? ordered(runtime.budget, Ordering::less, keys[b], keys[a])
                       : ordered(runtime.budget, Ordering::less, keys[a], keys[b]);
   });
