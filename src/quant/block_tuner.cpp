@@ -43,6 +43,11 @@ double squared_error(const float* y, const float* target, int64_t rows, int64_t 
   return total / count;
 }
 
+MixerKind mixer_kind(const BlockWeights& weights) {
+  return std::holds_alternative<AttentionWeights>(weights.mixer) ? MixerKind::attention
+                                                                 : MixerKind::delta_net;
+}
+
 // Everything one run works with.
 class Run {
  public:
@@ -266,6 +271,22 @@ TuneResult BlockTuner::run(const BlockData& data, int64_t block,
   }
   best.give(result);
   return result;
+}
+
+void BlockTuner::forward(const TuneResult& result, const BlockData& data, float* out) {
+  state_.restore(result.rounding);
+  forward_samples(config_, weights_, data, recipe_.batch, out, executor_);
+}
+
+void forward_samples(const ModelConfig& config, const BlockWeights& weights, const BlockData& data,
+                     int64_t batch, float* out, const Executor& executor) {
+  const int64_t sample_floats = data.length * config.hidden;
+  for (int64_t first = 0; first < data.samples; first += batch) {
+    const int64_t count = std::min(batch, data.samples - first);
+    BlockTraining pass(config, mixer_kind(weights), {count, data.length});
+    pass.forward(weights, data.inputs + first * sample_floats, out + first * sample_floats,
+                 executor);
+  }
 }
 
 }  // namespace qround::quant

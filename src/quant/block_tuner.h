@@ -54,6 +54,9 @@ class BlockTuner {
                  const std::function<void(const TuneProgress&)>& progress,
                  const std::atomic<bool>* interrupt = nullptr);
 
+  // The block's output on `inputs` [samples, L, H] with the rounding that `run` kept, into out.
+  void forward(const TuneResult& result, const BlockData& data, float* out);
+
   const RoundingState& state() const { return state_; }
 
  private:
@@ -63,6 +66,10 @@ class BlockTuner {
   RoundingState state_;
   BlockWeights weights_;  // tuned maps read the state's effective weights
 };
+
+// out [samples, L, H] = block(inputs), a batch of sequences at a time.
+void forward_samples(const ModelConfig& config, const BlockWeights& weights, const BlockData& data,
+                     int64_t batch, float* out, const Executor& executor);
 
 // The place of a linear map among a block's weights.
 ops::Weight& linear_weight(BlockWeights& weights, LinearId id);

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "base/half.h"
+#include "ops/full_range_int4.h"
+
 namespace qround::quant {
 namespace {
 
@@ -108,6 +111,26 @@ RoundingSnapshot RoundingState::snapshot() const {
         snapshot.packed_codes.data() + (place.first_weight + static_cast<size_t>(begin * k)) / 2);
   });
   return snapshot;
+}
+
+void RoundingState::restore(const RoundingSnapshot& snapshot) {
+  for_row_blocks([&](size_t linear_idx, int64_t begin, int64_t end) {
+    const int64_t k = linears_[linear_idx].weight.k;
+    std::vector<uint8_t> codes(static_cast<size_t>((end - begin) * k));
+    std::vector<uint16_t> scales(codes.size() / static_cast<size_t>(group_size_));
+    read(snapshot, linear_idx, begin, end, codes.data(), scales.data());
+    for (size_t i = 0; i < codes.size(); ++i) {
+      const int code = codes[i] + ops::kLowestCode;
+      const float value =
+          f16_to_f32(scales[i / static_cast<size_t>(group_size_)]) * static_cast<float>(code);
+      const size_t index = static_cast<size_t>(begin * k) + i;
+      if (dtype_ == DType::bf16) {
+        reinterpret_cast<uint16_t*>(values_of(linear_idx))[index] = f32_to_bf16(value);
+      } else {
+        reinterpret_cast<float*>(values_of(linear_idx))[index] = value;
+      }
+    }
+  });
 }
 
 void RoundingState::read(const RoundingSnapshot& snapshot, size_t linear_idx, int64_t begin,

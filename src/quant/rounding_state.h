@@ -45,6 +45,8 @@ class RoundingState {
             int64_t iteration);
 
   RoundingSnapshot snapshot() const;
+  // Makes the effective weights those of a snapshot. No step may follow.
+  void restore(const RoundingSnapshot& snapshot);
 
   // Rows of a snapshot: codes [end - begin, K] 0..15, scales [end - begin, K / G].
   void read(const RoundingSnapshot& snapshot, size_t linear_idx, int64_t begin, int64_t end,

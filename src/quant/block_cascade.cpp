@@ -1,0 +1,179 @@
+#include "quant/block_cascade.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "model/stored_parameter.h"
+#include "model/training_memory.h"
+#include "ops/full_range_int4.h"
+
+namespace qround::quant {
+namespace {
+
+constexpr int64_t kRowsPerUnit = 64;
+
+// The linear maps of the items as the tuner wants them.
+std::vector<TunedLinear> tuned_linears(const std::vector<ExportItem>& items) {
+  std::vector<TunedLinear> linears;
+  for (const ExportItem& item : items) {
+    if (item.linear == nullptr) continue;
+    const ops::DenseWeight weight{item.source.dtype, item.source.data, item.shape.out,
+                                  item.shape.in};
+    linears.push_back({{item.linear->role, item.linear->expert}, item.name, weight});
+  }
+  return linears;
+}
+
+struct Sums {
+  double weights_squared = 0, errors_squared = 0;
+};
+
+Sums error_sums(const std::vector<float>& weights, const std::vector<uint8_t>& codes,
+                const std::vector<uint16_t>& scales, int64_t group_size) {
+  Sums sums;
+  for (size_t i = 0; i < codes.size(); ++i) {
+    const float scale = f16_to_f32(scales[i / static_cast<size_t>(group_size)]);
+    const float error = weights[i] - scale * static_cast<float>(codes[i] + ops::kLowestCode);
+    sums.weights_squared += double{weights[i]} * double{weights[i]};
+    sums.errors_squared += double{error} * double{error};
+  }
+  return sums;
+}
+
+}  // namespace
+
+Json to_json(const BlockRecord& record) {
+  const auto numbers = [](const auto& values) {
+    Json::Array array;
+    for (const auto& value : values) array.emplace_back(value);
+    return Json(std::move(array));
+  };
+  return Json::object({{"block", record.block},
+                       {"loss_before", record.loss_before},
+                       {"loss_after", record.loss_after},
+                       {"kept_iteration", record.kept_iteration},
+                       {"seconds", record.seconds},
+                       {"losses", numbers(record.losses)},
+                       {"expert_tokens", numbers(record.expert_tokens)}});
+}
+
+BlockCascade::BlockCascade(const Checkpoint& source, const ModelConfig& config,
+                           const TensorTable& table, const CalibrationData& data,
+                           const TuneRecipe& recipe, int64_t group_size, const Executor& executor)
+    : source_(source),
+      config_(config),
+      table_(table),
+      recipe_(recipe),
+      samples_(data.samples),
+      length_(data.length),
+      group_size_(group_size),
+      executor_(executor) {
+  const TensorView embedding =
+      std::get<TensorView>(find_stored(source, *table.find(Part::text, -1, Role::embedding)));
+  reference_.resize(data.tokens.size() * static_cast<size_t>(config.hidden));
+  float* row = reference_.data();
+  for (const int32_t token : data.tokens) {
+    if (token >= config.vocab)
+      throw Error("the tokenizer knows tokens the model does not")
+          .actual(fmt::format("token {}", token));
+    to_f32(embedding.slice(token), row);
+    row += config.hidden;
+  }
+  quantized_ = reference_;
+  target_.resize(reference_.size());
+}
+
+BlockData BlockCascade::data_of(const std::vector<float>& inputs,
+                                const std::vector<float>& targets) const {
+  return {samples_, length_, inputs.data(), targets.data()};
+}
+
+BlockRecord BlockCascade::tune(int64_t block, const std::vector<ExportItem>& items,
+                               const std::function<void(const TuneProgress&)>& progress,
+                               const std::atomic<bool>* stop) {
+  const auto begin = std::chrono::steady_clock::now();
+  BlockWeights weights = load_block(source_, config_, table_, Part::text, block);
+  forward_samples(config_, weights, data_of(reference_, target_), recipe_.batch, target_.data(),
+                  executor_);
+  tuner_.emplace(config_, std::move(weights), tuned_linears(items), group_size_, recipe_,
+                 executor_);
+  result_ = tuner_->run(data_of(quantized_, target_), block, progress, stop);
+  if (result_.interrupted) throw Error("interrupted", ErrorKind::interrupted);
+  // The old full-precision stream is no longer needed: it becomes the quantized stream's next
+  // buffer.
+  tuner_->forward(result_, data_of(quantized_, target_), reference_.data());
+  std::swap(quantized_, reference_);
+  std::swap(reference_, target_);
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return {block,   result_.loss_before, result_.loss_after,   result_.kept_iteration,
+          seconds, result_.losses,      result_.expert_tokens};
+}
+
+size_t BlockCascade::linear_index(const ExportItem& item) const {
+  const std::vector<TunedLinear>& linears = tuner_->state().linears();
+  const auto found = std::find_if(linears.begin(), linears.end(), [&](const TunedLinear& linear) {
+    return linear.name == item.name;
+  });
+  return static_cast<size_t>(found - linears.begin());
+}
+
+void BlockCascade::pack(PackedBatch& batch, Threads threads) const {
+  for (PackedLinear& linear : batch.linears()) {
+    const ExportItem& item = *linear.item;
+    const size_t linear_idx = linear_index(item);
+    const auto units = static_cast<size_t>((item.shape.out + kRowsPerUnit - 1) / kRowsPerUnit);
+    std::vector<Sums> sums(units);
+    parallel_for(threads, units, [&](size_t unit, int) {
+      const RowRange rows{static_cast<int64_t>(unit) * kRowsPerUnit,
+                          std::min(item.shape.out, static_cast<int64_t>(unit + 1) * kRowsPerUnit)};
+      std::vector<uint8_t> codes(static_cast<size_t>(rows.count() * item.shape.in));
+      std::vector<uint16_t> scales(static_cast<size_t>(rows.count() * item.shape.n_groups()));
+      tuner_->state().read(result_.rounding, linear_idx, rows.begin, rows.end, codes.data(),
+                           scales.data());
+      pack_codes(item.shape, rows, codes.data(), linear.qweight);
+      pack_scales(item.shape, rows, scales.data(), linear.scales);
+      sums[unit] = error_sums(to_f32(item.source.rows(rows.begin, rows.end)), codes, scales,
+                              item.shape.group_size);
+    });
+    Sums total;
+    for (const Sums& sum : sums) {
+      total.weights_squared += sum.weights_squared;
+      total.errors_squared += sum.errors_squared;
+    }
+    linear.relative_error =
+        total.weights_squared > 0 ? std::sqrt(total.errors_squared / total.weights_squared) : 0;
+  }
+}
+
+uint64_t BlockCascade::estimate_memory(const ModelConfig& config, const ExportPlan& plan,
+                                       const TuneRecipe& recipe, int64_t group_size,
+                                       Threads threads) {
+  uint64_t largest = 0;
+  for (const ExportStep& step : plan.steps) {
+    uint64_t weights = 0;
+    for (const ExportItem& item : step.items) {
+      if (item.linear != nullptr) weights += static_cast<uint64_t>(item.shape.out * item.shape.in);
+    }
+    largest = std::max(largest, RoundingState::bytes(
+                                    weights, weights / static_cast<uint64_t>(group_size), recipe));
+  }
+  const auto hidden = static_cast<uint64_t>(config.hidden);
+  const uint64_t streams =
+      3 * static_cast<uint64_t>(recipe.samples * recipe.length) * hidden * sizeof(float);
+  const TrainingBatch batch{recipe.batch, recipe.length};
+  uint64_t training = 0;
+  for (const MixerKind mixer : config.mixers) {
+    training = std::max(
+        training, static_cast<uint64_t>(training_memory(config, mixer, batch, threads).bytes()));
+  }
+  const uint64_t buffers = 4 * static_cast<uint64_t>(batch.tokens()) * hidden * sizeof(float);
+  return largest + streams + training + buffers;
+}
+
+}  // namespace qround::quant
