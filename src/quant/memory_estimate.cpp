@@ -10,9 +10,8 @@ namespace {
 constexpr uint64_t kProgramBytes = uint64_t{16} << 20;
 constexpr uint64_t kBytesPerTensor = 2300;
 
-// Per thread: codes and scales while rounding; codes, scales and f32 weights of 32 rows while
-// checking.
-constexpr uint64_t kScratchBytesPerInput = 64 + 32 * 5 + 4;
+// Per thread: codes and scales of 64 rows while rounding, of 32 while checking.
+constexpr uint64_t kScratchBytesPerInput = 64 + 32 + 4;
 
 }  // namespace
 

@@ -154,15 +154,16 @@ std::optional<Finding> compare(const KeptPiece& piece) {
 constexpr float kHalfStep = 0.5f + 1e-5f;
 constexpr float kSaturated = 1.05f;  // above code 7
 
-// Index of the first weight out of bounds, or -1. One group: weights and codes [size].
-int64_t first_out_of_bounds(const float* weights, const uint8_t* codes, int64_t size, float scale) {
+// Index of the first weight out of bounds, or -1. One group: codes [size], weight(k) for its k-th.
+template <typename Weight>
+int64_t first_out_of_bounds(const Weight& weight, const uint8_t* codes, int64_t size, float scale) {
   const float inverse = 1 / scale;
-  int32_t n_bad = 0;
   const auto is_bad = [&](int64_t k) {
-    const float distance = weights[k] * inverse - static_cast<float>(codes[k] - 8);
+    const float distance = weight(k) * inverse - static_cast<float>(codes[k] - 8);
     const float above = codes[k] == 15 ? kSaturated : kHalfStep;
     return !(distance >= -kHalfStep) | !(distance <= above);
   };
+  int32_t n_bad = 0;
   for (int64_t k = 0; k < size; ++k) n_bad += is_bad(k);
   if (n_bad == 0) return -1;
   for (int64_t k = 0; k < size; ++k) {
@@ -171,26 +172,25 @@ int64_t first_out_of_bounds(const float* weights, const uint8_t* codes, int64_t 
   return -1;
 }
 
+// The same for the weights [first, first + size) of a matrix of any type.
+int64_t first_out_of_bounds(const TensorView& weights, int64_t first, const uint8_t* codes,
+                            int64_t size, float scale) {
+  const auto* half = weights.as<uint16_t>() + first;
+  const auto* single = weights.as<float>() + first;
+  const auto bf16 = [half](int64_t k) { return bf16_to_f32(half[k]); };
+  const auto f16 = [half](int64_t k) { return f16_to_f32(half[k]); };
+  const auto f32 = [single](int64_t k) { return single[k]; };
+  if (weights.dtype == DType::bf16) return first_out_of_bounds(bf16, codes, size, scale);
+  if (weights.dtype == DType::f16) return first_out_of_bounds(f16, codes, size, scale);
+  return first_out_of_bounds(f32, codes, size, scale);
+}
+
 struct RoundingScratch {
   std::vector<uint8_t> codes;    // [kRows, K]
   std::vector<uint16_t> scales;  // [kRows, groups]
-  std::vector<float> weights;    // [kRows, K]
 };
 
 constexpr int64_t kRows = 32;
-
-void bf16_row_to_f32(const uint16_t* row, int64_t count, float* out) {
-  for (int64_t k = 0; k < count; ++k) out[k] = bf16_to_f32(row[k]);
-}
-
-void load_rows(const TensorView& weight, RowRange rows, float* out) {
-  const int64_t in = weight.shape[1];
-  if (weight.dtype == DType::bf16) {
-    bf16_row_to_f32(weight.as<uint16_t>() + rows.begin * in, rows.count() * in, out);
-  } else {
-    to_f32(weight.rows(rows.begin, rows.end), out);
-  }
-}
 
 Finding rounding_finding(const Parameter& p, const TensorView& weight, int64_t row, int64_t k,
                          const RoundingScratch& scratch, size_t index, float scale) {
@@ -208,12 +208,11 @@ std::optional<Finding> check_rows(const Parameter& p, const Int4Tensors& int4,
   const Int4Shape& shape = int4.shape;
   unpack_codes(int4, rows, scratch.codes.data());
   unpack_scales(int4, rows, scratch.scales.data());
-  load_rows(weight, rows, scratch.weights.data());
   const int64_t n_groups = shape.n_groups();
   for (int64_t group = 0; group < rows.count() * n_groups; ++group) {
     const float scale = f16_to_f32(scratch.scales[static_cast<size_t>(group)]);
     const int64_t first = group * shape.group_size;
-    const int64_t bad = first_out_of_bounds(scratch.weights.data() + first,
+    const int64_t bad = first_out_of_bounds(weight, rows.begin * shape.in + first,
                                             scratch.codes.data() + first, shape.group_size, scale);
     if (bad < 0) continue;
     return rounding_finding(p, weight, rows.begin + group / n_groups,
@@ -233,7 +232,6 @@ std::optional<Finding> check_linear(const Subject& subject, const Parameter& p,
   if (shape.out != p.shape[0] || shape.in != p.shape[1] || shape.in % shape.group_size != 0)
     return Finding{p.module, "the int4 tensors do not fit the source", "", ""};
   scratch.codes.resize(static_cast<size_t>(kRows * shape.in));
-  scratch.weights.resize(static_cast<size_t>(kRows * shape.in));
   scratch.scales.resize(static_cast<size_t>(kRows * shape.n_groups()));
   std::optional<Finding> finding;
   for (int64_t row = 0; row < shape.out && !finding; row += kRows) {
