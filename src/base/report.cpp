@@ -63,6 +63,7 @@ Json to_json(const Report& report) {
                                                      ? Json()
                                                      : Json(report.source_index_sha256)}})},
        {"recipe", Json(std::move(recipe))},
+       {"tuning", report.tuning},
        {"linears", Json::object({{"quantized", report.linears_quantized},
                                  {"total", report.linears},
                                  {"mtp_quantized", report.mtp_linears_quantized},

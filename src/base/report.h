@@ -41,6 +41,7 @@ struct Report {
   int64_t mtp_linears_quantized = 0, mtp_linears = 0;
   int64_t tensors_before = 0, tensors_after = 0;
   uint64_t bytes_before = 0, bytes_after = 0;  // of tensor data
+  Json tuning;  // of learned rounding: calibration data and one record a block; null: none
   std::vector<ErrorSummary> errors;
   std::vector<TensorError> worst;                       // largest errors first, at most ten
   std::vector<std::pair<std::string, double>> seconds;  // by phase

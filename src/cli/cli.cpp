@@ -34,7 +34,9 @@ constexpr std::array kCommands = {
     CommandRow{
         "quantize",
         "Turn a BF16 checkpoint into an int4 AutoRound checkpoint and check what was written",
-        "  qround quantize Qwen3.6-35B-A3B Qwen3.6-35B-A3B-int4 --iters 0", setup_quantize_command},
+        "  qround quantize Qwen3.6-35B-A3B Qwen3.6-35B-A3B-int4 --data pile.jsonl\n  qround "
+        "quantize SRC OUT --iters 0",
+        setup_quantize_command},
     CommandRow{"inspect", "List tensors, types, sizes and bits per weight",
                "  qround inspect DIR\n  qround inspect DIR --tensors '*.layers.0.*'",
                setup_inspect_command},

@@ -52,6 +52,7 @@ quant::JobSpec JobOptions::spec(const std::string& source, const std::string& ou
   spec.policy = {.scheme = {.group_size = group_size}, .rules = rules};
   spec.max_shard_bytes = parse_size(shard_size);
   spec.threads = compute.thread_count();
+  spec.backend = compute.backend;
   spec.tool_version = kVersion;
   return spec;
 }

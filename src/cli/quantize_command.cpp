@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/job_options.h"
+#include "cli/tune_options.h"
 
 namespace qround {
 namespace {
@@ -14,12 +15,14 @@ namespace {
 struct Options {
   std::string source, output;
   JobOptions job;
-  int64_t iterations = 0;
+  TuneOptions tune;
   bool json = false, quiet = false;
 };
 
 int run(const Options& options) {
-  const quant::PlannedJob job = quant::plan_job(options.job.spec(options.source, options.output));
+  quant::JobSpec spec = options.job.spec(options.source, options.output);
+  options.tune.apply(spec);
+  const quant::PlannedJob job = quant::plan_job(spec);
   if (!options.quiet && !options.json) fmt::print("{}\n", plan_text(job.plan));
   std::fflush(stdout);
   Progress progress(standard_error_sink(options.quiet));
@@ -42,10 +45,7 @@ std::function<int()> setup_quantize_command(CLI::App& app) {
   app.add_option("source", options->source, "Directory of the BF16 checkpoint")->required();
   app.add_option("output", options->output, "Directory to write; must be empty or absent")
       ->required();
-  app.add_option("--iters", options->iterations,
-                 "Tuning iterations per block; 0: plain rounding to nearest")
-      ->check(CLI::Range(int64_t{0}, int64_t{0}))
-      ->capture_default_str();
+  add_tune_options(app, options->tune);
   app.add_flag("--json", options->json, "Print the report as JSON");
   app.add_flag("-q,--quiet", options->quiet, "No plan, no progress");
   add_job_options(app, options->job);

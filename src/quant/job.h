@@ -4,13 +4,15 @@
 //   fmt::print("{}", plan_text(job.plan));
 //   Report report = run_job(job, progress, &interrupted);
 //
-// run_job streams: block by block, tensor by tensor. Memory holds two batches of packed tensors,
-// not a block of the network, and never the network.
+// run_job streams: block by block, tensor by tensor. Memory holds two batches of packed tensors
+// and, with learned rounding, the parameters of one block and the hidden states of the calibration
+// sequences; never the network.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,9 +23,11 @@
 #include "checkpoint/shard_writer.h"
 #include "model/model_config.h"
 #include "model/tensor_table.h"
+#include "quant/calibration.h"
 #include "quant/export_plan.h"
 #include "quant/plan.h"
 #include "quant/policy.h"
+#include "quant/tune_recipe.h"
 
 namespace qround::quant {
 
@@ -31,6 +35,9 @@ struct JobSpec {
   std::filesystem::path source;
   std::filesystem::path output;  // empty: planned only; its disk is then the source's
   Policy policy;
+  std::optional<TuneRecipe> recipe;  // absent: round-to-nearest
+  CalibrationOptions calibration;    // of a recipe; its samples, length and seed are the recipe's
+  std::string backend;               // operations to tune with; empty: the best
   uint64_t max_shard_bytes = uint64_t{4} << 30;
   Threads threads = Threads::all();
   std::string tool_version;  // for the report

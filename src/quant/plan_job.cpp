@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/problem_list.h"
 #include "model/stored_parameter.h"
+#include "quant/block_cascade.h"
 #include "quant/job.h"
 #include "quant/memory_estimate.h"
 #include "quant/output_directory.h"
@@ -132,6 +133,11 @@ Plan make_plan(const PlannedJob& job, const CheckpointCensus& census) {
   plan.bytes_before = job.source.total_bytes();
   plan.bytes_after = job.shards.tensor_bytes;
   plan.memory_needed_bytes = estimate_memory(job.exports, job.spec.threads);
+  if (job.spec.recipe) {
+    plan.memory_needed_bytes +=
+        BlockCascade::estimate_memory(job.config, job.exports, *job.spec.recipe,
+                                      job.spec.policy.scheme.group_size, job.spec.threads);
+  }
   plan.memory_available_bytes = available_memory_bytes();
   plan.disk_needed_bytes = job.shards.file_bytes + job.shards.index().dump({.indent = 2}).size() +
                            other_file_bytes(job.source) + kDiskReserveBytes;
@@ -158,6 +164,7 @@ void refuse_nothing(const std::vector<Decision>& decisions) {
 }  // namespace
 
 PlannedJob plan_job(const JobSpec& spec) {
+  if (spec.recipe) spec.recipe->validate();
   if (!spec.output.empty()) check_output_directory(spec.source, spec.output);
   PlannedJob job{.spec = spec, .source = Checkpoint::open(spec.source)};
   refuse_quantized(job.source);

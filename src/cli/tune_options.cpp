@@ -1,0 +1,73 @@
+#include "cli/tune_options.h"
+
+#include <CLI/CLI.hpp>
+
+#include "base/error.h"
+
+namespace qround {
+namespace {
+
+// An option that overrides one number of the recipe, whichever recipe it turns out to be.
+template <typename Number>
+void add_override(CLI::App& app, TuneOptions& options, const char* flag,
+                  Number quant::TuneRecipe::* member, const char* text) {
+  app.add_option_function<Number>(
+      flag,
+      [&options, member](const Number& value) {
+        options.overrides.emplace_back(
+            [member, value](quant::TuneRecipe& recipe) { recipe.*member = value; });
+      },
+      text);
+}
+
+}  // namespace
+
+void TuneOptions::apply(quant::JobSpec& spec) const {
+  quant::TuneRecipe tuned = quant::recipe_by_name(recipe);
+  if (!compatible_with.empty()) quant::make_compatible_with_autoround(tuned);
+  for (const auto& set : overrides) set(tuned);
+  if (plain) return;
+  if (calibration.data.empty()) {
+    throw Error("learned rounding needs calibration text")
+        .hint(
+            "name a file with --data (jsonl with \"text\", json or txt), or round plainly with "
+            "--iters 0");
+  }
+  spec.recipe = tuned;
+  spec.calibration = calibration;
+}
+
+void add_tune_options(CLI::App& app, TuneOptions& options) {
+  app.add_option("--recipe", options.recipe,
+                 "light (50 iterations), default (200), best (1000) or card (400, 256 samples)")
+      ->capture_default_str();
+  app.add_option_function<int64_t>(
+      "--iters",
+      [&options](const int64_t& value) {
+        options.plain = value == 0;
+        if (value != 0)
+          options.overrides.emplace_back(
+              [value](quant::TuneRecipe& recipe) { recipe.iterations = value; });
+      },
+      "Tuning iterations per block, instead of the recipe's; 0: plain rounding to nearest");
+  app.add_option("--data", options.calibration.data,
+                 "Calibration text: FILE[:num=N][,FILE...]; jsonl, json or txt");
+  add_override(app, options, "--nsamples", &quant::TuneRecipe::samples, "Calibration sequences");
+  add_override(app, options, "--seqlen", &quant::TuneRecipe::length, "Tokens of each");
+  add_override(app, options, "--batch-size", &quant::TuneRecipe::batch, "Sequences per iteration");
+  add_override(app, options, "--lr", &quant::TuneRecipe::learning_rate,
+               "Step of the rounding offsets; default 1 / iterations");
+  add_override(app, options, "--minmax-lr", &quant::TuneRecipe::factor_rate,
+               "Step of the range factors; default as --lr");
+  add_override(app, options, "--held-out", &quant::TuneRecipe::held_out,
+               "Sequences kept for choosing the best state");
+  add_override(app, options, "--seed", &quant::TuneRecipe::seed, "Seed of every random choice");
+  app.add_flag("--pack", options.calibration.pack,
+               "Join texts and cut them, instead of using only texts of --seqlen tokens and more");
+  app.add_flag("--chat-template", options.calibration.chat_template,
+               "Put plain texts through the chat template as user messages");
+  app.add_option("--compat", options.compatible_with, "autoround: its rules where ours differ")
+      ->check(CLI::IsMember({"autoround"}));
+}
+
+}  // namespace qround

@@ -1,0 +1,30 @@
+// Options of learned rounding.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "quant/job.h"
+
+namespace CLI {
+class App;
+}
+
+namespace qround {
+
+struct TuneOptions {
+  std::string recipe = "default";
+  std::string compatible_with;
+  std::vector<std::function<void(quant::TuneRecipe&)>> overrides;  // in the order given
+  quant::CalibrationOptions calibration;
+  bool plain = false;  // --iters 0
+
+  // Sets the recipe and the calibration of a job; nothing when rounding is plain. Throws Error when
+  // data is needed and none is named.
+  void apply(quant::JobSpec& spec) const;
+};
+void add_tune_options(CLI::App& app, TuneOptions& options);
+
+}  // namespace qround
