@@ -1,4 +1,5 @@
 # Checks that no include points upward: the layer table of docs/architecture.md, as data.
+cmake_minimum_required(VERSION 3.25)
 set(uses_base "")
 set(uses_checkpoint base)
 set(uses_tokenizer base)

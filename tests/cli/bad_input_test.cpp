@@ -109,9 +109,14 @@ TEST_F(BadInput, AnOutputThatIsNotEmptyIsLeftAlone) {
   const fs::path out = folder / "out";
   fs::create_directory(out);
   write(out / "precious.txt", "keep me");
-  expect_refused("quantize " + pocket().string() + " " + out.string(), {out.string()});
+  expect_refused("quantize --iters 0 " + pocket().string() + " " + out.string(), {out.string()});
   EXPECT_EQ(read_file(out / "precious.txt"), "keep me");
   EXPECT_EQ(std::distance(fs::directory_iterator(out), fs::directory_iterator()), 1);
+}
+
+TEST_F(BadInput, LearnedRoundingWithoutCalibrationTextSaysWhatToDo) {
+  expect_refused("quantize " + pocket().string() + " " + (folder / "out").string(),
+                 {"--data", "--iters 0"});
 }
 
 TEST_F(BadInput, APatternThatMatchesNothingIsRefused) {
@@ -126,7 +131,7 @@ TEST_F(BadInput, ADiskThatIsTooSmallPrintsTheWholePlanFirst) {
     std::fprintf(stderr,
                  "mounting is not allowed here: checked with a limit on file sizes instead\n");
     const ProgramResult limited =
-        run("--version; ulimit -f 100; trap '' XFSZ; " QROUND_BINARY " quantize " +
+        run("--version; ulimit -f 100; trap '' XFSZ; " QROUND_BINARY "  quantize --iters 0 " +
             pocket().string() + " " + (folder / "out").string());
     EXPECT_NE(limited.status, 0);
     EXPECT_FALSE(fs::exists(folder / "out/model.safetensors.index.json"));
@@ -134,7 +139,7 @@ TEST_F(BadInput, ADiskThatIsTooSmallPrintsTheWholePlanFirst) {
   }
   const ProgramResult plan = run("plan " + pocket().string() + " " + (disk / "out").string());
   const ProgramResult quantize =
-      run("quantize " + pocket().string() + " " + (disk / "out").string());
+      run("quantize --iters 0 " + pocket().string() + " " + (disk / "out").string());
   const bool finished = fs::exists(disk / "out/model.safetensors.index.json");
   umount(disk.c_str());
   EXPECT_EQ(plan.status, 3) << plan.err;

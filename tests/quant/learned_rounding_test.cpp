@@ -1,0 +1,217 @@
+// Learned rounding against auto-round's recorded gradients, and the tuner on the pocket model.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <set>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "checkpoint/safetensors.h"
+#include "model/model.h"
+#include "ops/ref/sign_round_element.h"
+#include "ops/sign_round_scale.h"
+#include "quant/batch_order.h"
+#include "quant/block_cascade.h"
+#include "quant/calibration.h"
+
+namespace qround::quant {
+namespace {
+namespace fs = std::filesystem;
+
+const fs::path kSource = QROUND_SOURCE_DIR;
+constexpr int64_t kGroup = 128;
+
+int sign(float value) { return value > 0 ? 1 : value < 0 ? -1 : 0; }
+
+// Every gradient sign of the three recorded cases: the recording was made with the open clamp rule
+// and F16 scale gradients.
+TEST(SignRoundGradient, SignsOfOffsetsAndFactorsEqualAutoRounds) {
+  const SafetensorsFile goldens(kSource / "tests/data/quant/qdq.safetensors");
+  const ops::SignRoundRule rule{
+      .clamp = ops::ClampRule::open, .bf16_scales = false, .f16_scale_gradient = true};
+  for (const std::string name : {"plain", "tuned", "edges"}) {
+    const auto read = [&](const char* what) { return to_f32(goldens.view(name + "." + what)); };
+    const std::vector<float> weight = read("weight"), v = read("v"), upstream = read("upstream");
+    const std::vector<float> alpha = read("alpha"), beta = read("beta");
+    const auto* sign_v = goldens.view(name + ".sign_v").as<int8_t>();
+    const auto* sign_alpha = goldens.view(name + ".sign_alpha").as<int8_t>();
+    const auto* sign_beta = goldens.view(name + ".sign_beta").as<int8_t>();
+    int different = 0;
+    for (size_t group = 0; group < alpha.size(); ++group) {
+      const size_t first = group * kGroup;
+      const auto [low, high] =
+          std::minmax_element(weight.begin() + static_cast<std::ptrdiff_t>(first),
+                              weight.begin() + static_cast<std::ptrdiff_t>(first + kGroup));
+      const ops::GroupRange range{std::min(*low, 0.0f), std::max(*high, 0.0f)};
+      const float scale = f16_to_f32(ops::sign_round_scale(range, alpha[group], beta[group], rule));
+      ops::ref::ScaleGradient sums;
+      for (size_t i = first; i < first + kGroup; ++i) {
+        // A parameter moves against its gradient.
+        different += -ops::ref::element_step(rule.clamp, {weight[i], v[i], scale}, upstream[i],
+                                             sums) != sign_v[i];
+      }
+      float new_alpha = 0.5f, new_beta = 0.5f;  // away from the bounds, so that every step shows
+      const ops::GroupRange scaled{range.low * alpha[group] / 0.5f,
+                                   range.high * beta[group] / 0.5f};
+      ops::step_factors(scaled, ops::scale_gradient(sums.a, sums.b, rule), rule, 0.1f, new_alpha,
+                        new_beta);
+      different += -sign(new_alpha - 0.5f) != sign_alpha[group];
+      different += -sign(new_beta - 0.5f) != sign_beta[group];
+    }
+    EXPECT_EQ(different, 0) << name;
+  }
+}
+
+TEST(BatchOrder, ShowsEverySampleOnceBeforeItRepeats) {
+  BatchOrder order(10, 3, 42, 0);
+  for (int epoch = 0; epoch < 4; ++epoch) {
+    std::set<int64_t> seen;
+    for (int batch = 0; batch < 3; ++batch) {
+      for (const int64_t sample : order.next()) EXPECT_TRUE(seen.insert(sample).second);
+    }
+    EXPECT_EQ(seen.size(), 9u);
+    EXPECT_LT(*seen.rbegin(), 10);
+  }
+}
+
+TEST(BatchOrder, IsAFunctionOfSeedAndStream) {
+  const auto first = [](uint64_t seed, uint64_t stream) {
+    return BatchOrder(100, 8, seed, stream).next();
+  };
+  EXPECT_EQ(first(1, 2), first(1, 2));
+  EXPECT_NE(first(1, 2), first(1, 3));
+  EXPECT_NE(first(1, 2), first(2, 2));
+}
+
+TEST(TuneRecipe, OffsetsReachHalfACodeAndFitSixteenBits) {
+  for (const int64_t iterations : {1, 50, 200, 255, 256, 400, 1000}) {
+    TuneRecipe recipe;
+    recipe.iterations = iterations;
+    int64_t units = 0;
+    for (int64_t t = 0; t < iterations; ++t) units += recipe.v_units(t);
+    EXPECT_LE(units, 32767) << iterations;
+    const double reach = static_cast<double>(units) * double{recipe.rule().v_unit};
+    EXPECT_NEAR(reach, 0.5 + 0.5 / static_cast<double>(iterations), 0.005) << iterations;
+  }
+}
+
+TEST(TuneRecipe, RefusesNumbersOutOfRangeAndUnknownNames) {
+  EXPECT_THROW(recipe_by_name("fastest"), Error);
+  TuneRecipe recipe;
+  recipe.batch = 500;
+  EXPECT_THROW(recipe.validate(), Error);
+}
+
+class Tuner : public testing::Test {
+ protected:
+  TuneRecipe recipe() const {
+    TuneRecipe r = recipe_by_name("default");
+    r.iterations = 12;
+    r.samples = 12;
+    r.length = 64;
+    r.batch = 4;
+    r.held_out = 4;
+    r.learning_rate = 5e-3;
+    return r;
+  }
+  // Codes and scales of block 0 after a short run.
+  TuneResult run(const TuneRecipe& tuned, int threads) const {
+    const auto checkpoint =
+        std::make_shared<Checkpoint>(Checkpoint::open(kSource / "models/pocket"));
+    const Model model = Model::load(checkpoint);
+    ops::Workspace workspace;
+    const Executor executor{ops::select_backend("cpu"), {Threads{threads}, workspace}};
+    CalibrationOptions options{.data = (kSource / "models/pocket/calibration.jsonl").string(),
+                               .samples = tuned.samples,
+                               .length = tuned.length};
+    const CalibrationData data = load_calibration(options, kSource / "models/pocket");
+    const auto floats = static_cast<size_t>(data.samples * data.length * model.config().hidden);
+    std::vector<float> x, y(floats);
+    for (const int32_t token : data.tokens) {
+      const auto row =
+          to_f32(checkpoint->view("model.language_model.embed_tokens.weight").slice(token));
+      x.insert(x.end(), row.begin(), row.end());
+    }
+    const BlockWeights weights =
+        load_block(*checkpoint, model.config(), model.table(), Part::text, 0);
+    const BlockData block{data.samples, data.length, x.data(), y.data()};
+    forward_samples(model.config(), weights, block, tuned.batch, y.data(), executor);
+    std::vector<TunedLinear> linears;
+    for (const Role role :
+         {Role::in_proj_qkv, Role::out_proj, Role::expert_gate, Role::expert_down}) {
+      const int64_t expert = role == Role::expert_gate || role == Role::expert_down ? 1 : -1;
+      const Parameter& p = *model.table().find(Part::text, 0, role, expert);
+      linears.push_back(
+          {{role, expert}, p.module, std::get<ops::DenseWeight>(stored_weight(*checkpoint, p))});
+    }
+    BlockTuner tuner(model.config(), weights, linears, kGroup, tuned, executor);
+    return tuner.run(block, 0, nullptr);
+  }
+};
+
+TEST_F(Tuner, LowersTheErrorOnSequencesItDidNotTrainOn) {
+  TuneRecipe longer = recipe();
+  longer.iterations = 40;
+  const TuneResult result = run(longer, 2);
+  EXPECT_LT(result.loss_after, 0.95 * result.loss_before);
+  EXPECT_EQ(result.losses.size(), 40u);
+  EXPECT_GT(result.kept_iteration, 0);
+}
+
+TEST_F(Tuner, GivesTheSameBytesForAnyNumberOfThreads) {
+  const TuneResult one = run(recipe(), 1), three = run(recipe(), 3);
+  EXPECT_EQ(one.rounding.packed_codes, three.rounding.packed_codes);
+  EXPECT_EQ(one.rounding.scales, three.rounding.scales);
+  EXPECT_EQ(one.losses, three.losses);
+}
+
+TEST_F(Tuner, CompatibleModeKeepsAStateThatWonOnItsOwnBatch) {
+  TuneRecipe compatible = recipe();
+  make_compatible_with_autoround(compatible);
+  const TuneResult result = run(compatible, 2);
+  EXPECT_EQ(result.loss_after, *std::min_element(result.losses.begin(), result.losses.end()));
+  EXPECT_EQ(result.loss_before, result.losses.front());
+  EXPECT_LT(result.kept_iteration, compatible.iterations);
+}
+
+TEST(Calibration, SaysHowMuchTextThereIsWhenItIsTooLittle) {
+  const fs::path pocket = kSource / "models/pocket";
+  try {
+    load_calibration(
+        {.data = (pocket / "calibration.jsonl").string(), .samples = 5000, .length = 256}, pocket);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.expected(), "5000 sequences of 256 tokens");
+    EXPECT_NE(error.actual().find("256 texts"), std::string::npos) << error.actual();
+  }
+}
+
+TEST(Calibration, TellsHowToGetADataSetThatIsNoFile) {
+  try {
+    load_calibration({.data = "NeelNanda/pile-10k"}, kSource / "models/pocket");
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(error.hint().find("--data"), std::string::npos);
+  }
+}
+
+TEST(Calibration, PackingUsesEveryTokenAndSeedsChooseTheOrder) {
+  const fs::path pocket = kSource / "models/pocket";
+  const auto load = [&](bool pack, uint64_t seed) {
+    return load_calibration({.data = (pocket / "calibration.jsonl").string(),
+                             .samples = 8,
+                             .length = 100,
+                             .pack = pack,
+                             .seed = seed},
+                            pocket);
+  };
+  EXPECT_EQ(load(true, 1).tokens.size(), 800u);
+  EXPECT_EQ(load(false, 1).sha256, load(false, 1).sha256);
+  EXPECT_NE(load(false, 1).sha256, load(false, 2).sha256);
+  EXPECT_NE(load(false, 1).sha256, load(true, 1).sha256);
+}
+
+}  // namespace
+}  // namespace qround::quant
