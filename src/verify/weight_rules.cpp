@@ -175,11 +175,9 @@ int64_t first_out_of_bounds(const Weight& weight, const uint8_t* codes, int64_t 
 // The same for the weights [first, first + size) of a matrix of any type.
 int64_t first_out_of_bounds(const TensorView& weights, int64_t first, const uint8_t* codes,
                             int64_t size, float scale) {
-  const auto* half = weights.as<uint16_t>() + first;
-  const auto* single = weights.as<float>() + first;
-  const auto bf16 = [half](int64_t k) { return bf16_to_f32(half[k]); };
-  const auto f16 = [half](int64_t k) { return f16_to_f32(half[k]); };
-  const auto f32 = [single](int64_t k) { return single[k]; };
+  const auto bf16 = [&](int64_t k) { return bf16_to_f32(weights.as<uint16_t>()[first + k]); };
+  const auto f16 = [&](int64_t k) { return f16_to_f32(weights.as<uint16_t>()[first + k]); };
+  const auto f32 = [&](int64_t k) { return weights.as<float>()[first + k]; };
   if (weights.dtype == DType::bf16) return first_out_of_bounds(bf16, codes, size, scale);
   if (weights.dtype == DType::f16) return first_out_of_bounds(f16, codes, size, scale);
   return first_out_of_bounds(f32, codes, size, scale);
