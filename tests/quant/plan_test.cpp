@@ -130,7 +130,8 @@ TEST(MemoryEstimate, CoversWhatAJobTakes) {
   const TestDirectory directory;
   const JobSpec spec = job_spec(pocket(), directory / "out");
   const PlannedJob job = plan_job(spec);
-  const uint64_t before = resident_memory().private_bytes();  // other tests and their heap
+  [[maybe_unused]] const uint64_t before =
+      resident_memory().private_bytes();  // other tests and their heap
   Progress silent;
   const Report report = run_job(job, silent, nullptr);
   EXPECT_GT(report.peak_memory_bytes, 0u);
