@@ -135,6 +135,7 @@ joined' }}
 {% for m in messages if m.role == 'user' %}{{ loop.index }}{{ m.content }}{% endfor %}
 {% for x in range(3) %}{% if x == 1 %}{% continue %}{% endif %}{{ x }}{% endfor %}{% for x in range(10) %}{% if x > 2 %}{% break %}{% endif %}{{ x }}{% endfor %}
 {% for x in range(10) %}{% for y in range(3) %}{% if y == 1 %}{% break %}{% endif %}{{ x }}{{ y }} {% endfor %}{% if x == 2 %}{% break %}{% endif %}{% else %}never{% endfor %}
+{% for x in xs %}{% break %}{% else %}left early{% endfor %}|{% for x in xs %}{% continue %}{% else %}all skipped{% endfor %}|{% for x in xs %}{% if loop.last %}{% break %}{% endif %}{% else %}no{% endfor %}
 {% break %}
 {% macro m() %}{% break %}{% endmacro %}
 {% for x in xs %}{% macro m() %}{% continue %}{% endmacro %}{% endfor %}
@@ -273,6 +274,14 @@ end
 {{ '%(a)s' % 1 }}
 {{ '%(a)s' % {'b': 1} }}
 {{ 'a' % 1 }}
+{{ 'a' % [1] }}{{ 'a' % {} }}{{ 'a' % missing }}{{ 'a' % range(2) }}{{ [] | truncate(6) }}{{ xs | truncate(9) }}
+{{ xs | truncate(3, leeway=0) }}
+{{ 5 | truncate }}
+{{ ['a'] | indent }}
+{{ '日' | filesizeformat }}
+{{ none | filesizeformat }}
+{% set g = 5 | select('odd') %}{% set h = xs | map('nope') %}{% set j = xs | items %}{% set k = 5 | batch(2) %}{% set l = 5 | unique %}never looked at
+{% set g = 5 | select('odd') %}{{ g | list }}
 {{ '%s, %s!' | format('a', 'b') }}{{ '%(x)s' | format(x=1) }}
 {{ xs | length }}{{ s | length }}{{ u | length }}{{ d | length }}{{ '' | length }}{{ range(4) | length }}{{ d.items() | length }}{{ xs | count }}
 {{ 5 | length }}

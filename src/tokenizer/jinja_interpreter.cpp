@@ -111,6 +111,7 @@ Interpreter::Flow Interpreter::run(const For& statement) {
   auto loop_scope = inner_scope();
   loop_scope->variables["loop"] = Value::loop(loop);
   ScopePtr iteration;
+  bool completed = false;  // an iteration that was left early does not keep `else` from running
   while (const auto item = loop->advance()) {
     budget_.step();
     // Every iteration starts without the last one's variables.
@@ -122,9 +123,11 @@ Interpreter::Flow Interpreter::run(const For& statement) {
     }
     const ScopeChange inside(*this, iteration);
     assign(statement.target, *item);
-    if (execute(*statement.body) == Flow::break_loop) break;
+    const Flow flow = execute(*statement.body);
+    if (flow == Flow::break_loop) break;
+    completed = completed || flow == Flow::next;
   }
-  if (loop->index0 < 0 && statement.otherwise != nullptr) {
+  if (!completed && statement.otherwise != nullptr) {
     return execute_in(inner_scope(), *statement.otherwise);
   }
   return Flow::next;

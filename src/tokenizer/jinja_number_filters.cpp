@@ -102,12 +102,23 @@ Value rounded(Runtime& runtime, const Value& input, const Arguments& arguments) 
   return divide(Value::integer(BigInteger::from_double(whole)), unit);
 }
 
+// Python's float(), which unlike the filter of that name has no default.
+double require_real(Budget& budget, const Value& input) {
+  refuse_undefined(input);
+  if (const auto number = input.to_double()) return *number;
+  if (!input.is_string()) {
+    throw Error(fmt::format("float() argument must be a string or a real number, not '{}'",
+                            input.type_name()));
+  }
+  if (const auto number = parse_real(input.bytes())) return *number;
+  throw Error("could not convert string to float: " + to_repr(budget, input));
+}
+
 Value file_size(Runtime& runtime, const Value& input, const Arguments& arguments) {
   const Parameters parameters("filesizeformat", arguments, {"binary"});
-  const Value number = to_real(runtime, input, {});
   const bool binary = parameters.flag(0);
   const double base = binary ? 1024 : 1000;
-  const double bytes = number.as_real();
+  const double bytes = require_real(runtime.budget, input);
   if (bytes == 1) return Value::string("1 Byte");
   if (!(bytes >= base)) return Value::string(fmt::format("{:.0f} Bytes", std::trunc(bytes)));
   constexpr std::string_view kPrefixes = "kMGTPEZY";

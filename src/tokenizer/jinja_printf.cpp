@@ -17,6 +17,19 @@
 namespace qround::jinja {
 namespace {
 
+// What Python takes for a mapping here, which need not be used up: all that can be subscripted.
+bool may_be_mapping(const Value& value) {
+  switch (value.type()) {
+    case Type::dict:
+    case Type::list:
+    case Type::range:
+    case Type::undefined:
+      return true;
+    default:
+      return false;
+  }
+}
+
 class PrintfFormatter {
  public:
   PrintfFormatter(Budget& budget, const String& format, const Value& arguments)
@@ -34,7 +47,7 @@ class PrintfFormatter {
       if (offset_ < format_.size()) conversion();
     }
     const bool all_used = arguments_.is_tuple() ? n_used_ >= arguments_.items().size()
-                                                : n_used_ > 0 || arguments_.is_dict();
+                                                : n_used_ > 0 || may_be_mapping(arguments_);
     if (!all_used) throw Error("not all arguments converted during string formatting");
     return out_.take();
   }

@@ -1,5 +1,4 @@
-// Filters that map or select elements with another filter or test. They are lazy, as in the
-// reference: an element is looked at when it is asked for.
+// Filters that map or select elements with another filter or test.
 #include <fmt/format.h>
 
 #include <array>
@@ -8,6 +7,7 @@
 #include "base/error.h"
 #include "tokenizer/jinja_attribute_path.h"
 #include "tokenizer/jinja_filters.h"
+#include "tokenizer/jinja_generator.h"
 #include "tokenizer/jinja_iteration.h"
 #include "tokenizer/jinja_repr.h"
 #include "tokenizer/jinja_tests.h"
@@ -17,14 +17,6 @@ namespace {
 
 using Mapping = std::function<Value(const Value&)>;
 using Condition = std::function<bool(const Value&)>;
-
-Value generator(const Value& source, Next next) {
-  return Value::iterator("generator", source, std::move(next));
-}
-
-Value nothing() {
-  return generator(Value(), [] { return std::nullopt; });
-}
 
 Arguments without_first(const Arguments& arguments, size_t count) {
   Arguments rest = arguments;
@@ -59,19 +51,16 @@ Mapping filter_mapping(Runtime& runtime, const Arguments& arguments) {
   };
 }
 
-Value map(Runtime& runtime, const Value& input, const Arguments& arguments) {
+Next map(Runtime& runtime, const Value& input, const Arguments& arguments) {
   if (!input.truthy()) return nothing();
   const bool by_attribute =
       arguments.positional.empty() && arguments.find_named("attribute") != nullptr;
   Mapping mapping =
       by_attribute ? attribute_mapping(runtime, arguments) : filter_mapping(runtime, arguments);
-  return generator(input,
-                   [&runtime, next = iterate(runtime.budget, input),
-                    mapping = std::move(mapping)]() -> std::optional<Value> {
-                     const Budget::Level level(runtime.budget);
-                     const auto item = next();
-                     return item ? std::optional<Value>(mapping(*item)) : std::nullopt;
-                   });
+  return [next = iterate(runtime.budget, input), mapping = std::move(mapping)] {
+    const auto item = next();
+    return item ? std::optional<Value>(mapping(*item)) : std::nullopt;
+  };
 }
 
 // The test named by the argument at `index` with those behind it, or the element's own truth.
@@ -85,20 +74,16 @@ Condition condition(Runtime& runtime, const Arguments& arguments, size_t index) 
   };
 }
 
-Value select_where(Runtime& runtime, const Value& input, Condition wanted) {
-  return generator(input,
-                   [&runtime, next = iterate(runtime.budget, input),
-                    wanted = std::move(wanted)]() -> std::optional<Value> {
-                     const Budget::Level level(runtime.budget);
-                     while (auto item = next()) {
-                       if (wanted(*item)) return item;
-                     }
-                     return std::nullopt;
-                   });
+Next select_where(Runtime& runtime, const Value& input, Condition wanted) {
+  return [next = iterate(runtime.budget, input), wanted = std::move(wanted)] {
+    auto item = next();
+    while (item && !wanted(*item)) item = next();
+    return item;
+  };
 }
 
 template <bool kWanted>
-Value select(Runtime& runtime, const Value& input, const Arguments& arguments) {
+Next select(Runtime& runtime, const Value& input, const Arguments& arguments) {
   if (!input.truthy()) return nothing();
   return select_where(runtime, input, [test = condition(runtime, arguments, 0)](const Value& item) {
     return test(item) == kWanted;
@@ -106,7 +91,7 @@ Value select(Runtime& runtime, const Value& input, const Arguments& arguments) {
 }
 
 template <bool kWanted>
-Value select_by_attribute(Runtime& runtime, const Value& input, const Arguments& arguments) {
+Next select_by_attribute(Runtime& runtime, const Value& input, const Arguments& arguments) {
   if (!input.truthy()) return nothing();
   if (arguments.positional.empty()) throw Error("Missing parameter for attribute name");
   return select_where(runtime, input,
@@ -117,11 +102,11 @@ Value select_by_attribute(Runtime& runtime, const Value& input, const Arguments&
 }
 
 constexpr auto kFilters = std::to_array<Filter>({
-    {"map", map},
-    {"reject", select<false>},
-    {"rejectattr", select_by_attribute<false>},
-    {"select", select<true>},
-    {"selectattr", select_by_attribute<true>},
+    {"map", lazy<map>},
+    {"reject", lazy<select<false>>},
+    {"rejectattr", lazy<select_by_attribute<false>>},
+    {"select", lazy<select<true>>},
+    {"selectattr", lazy<select_by_attribute<true>>},
 });
 
 }  // namespace

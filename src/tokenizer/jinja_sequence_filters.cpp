@@ -11,6 +11,7 @@
 #include "tokenizer/jinja_attribute_path.h"
 #include "tokenizer/jinja_compare.h"
 #include "tokenizer/jinja_filters.h"
+#include "tokenizer/jinja_generator.h"
 #include "tokenizer/jinja_iteration.h"
 #include "tokenizer/jinja_repr.h"
 #include "tokenizer/jinja_sort.h"
@@ -19,16 +20,6 @@
 
 namespace qround::jinja {
 namespace {
-
-// What Python's generators are: walked through once.
-Value once(std::string_view type_name, Value::Items items) {
-  const Value list = Value::list(std::move(items));
-  return Value::iterator(type_name, list,
-                         [list, index = size_t{0}]() mutable -> std::optional<Value> {
-                           if (index == list.items().size()) return std::nullopt;
-                           return list.items()[index++];
-                         });
-}
 
 Value first(Runtime& runtime, const Value& input, const Arguments& arguments) {
   Parameters("first", arguments, {});
@@ -75,7 +66,7 @@ Value reversed(Runtime& runtime, const Value& input, const Arguments& arguments)
   Value::Items items = to_items(runtime.budget, input);
   std::reverse(items.begin(), items.end());
   if (!length(input)) return Value::list(std::move(items));
-  return once(reversed_type(input), std::move(items));
+  return Value::iterator(reversed_type(input), input.depth(), each(std::move(items)));
 }
 
 Value join(Runtime& runtime, const Value& input, const Arguments& arguments) {
@@ -166,7 +157,7 @@ Value dict_sorted(Runtime& runtime, const Value& input, const Arguments& argumen
   return Value::list(in_order(runtime, pairs, sorted_order(runtime, keys, parameters.flag(2))));
 }
 
-Value unique(Runtime& runtime, const Value& input, const Arguments& arguments) {
+Next unique(Runtime& runtime, const Value& input, const Arguments& arguments) {
   const Parameters parameters("unique", arguments, {"case_sensitive", "attribute"});
   const AttributePath path =
       parameters.find(1) == nullptr ? AttributePath() : AttributePath(parameters.at(1));
@@ -182,7 +173,7 @@ Value unique(Runtime& runtime, const Value& input, const Arguments& arguments) {
     seen.set(std::move(key), Value());
     if (seen.members.size() > n_before) distinct.push_back(*item);
   }
-  return once("generator", std::move(distinct));
+  return each(std::move(distinct));
 }
 
 template <Ordering kBetter>
@@ -219,15 +210,14 @@ Value sum(Runtime& runtime, const Value& input, const Arguments& arguments) {
   return total;
 }
 
-Value items(Runtime& runtime, const Value& input, const Arguments& arguments) {
+Next items(Runtime& runtime, const Value& input, const Arguments& arguments) {
   Parameters("items", arguments, {});
-  if (input.is_undefined()) return once("generator", {});
+  if (input.is_undefined()) return nothing();
   if (!input.is_dict()) throw Error("Can only get item pairs from a mapping.");
-  return once("generator",
-              to_items(runtime.budget, Value::view({View::Kind::items, input.shared_dict()})));
+  return iterate(runtime.budget, Value::view({View::Kind::items, input.shared_dict()}));
 }
 
-Value batched(Runtime& runtime, const Value& input, const Arguments& arguments) {
+Next batched(Runtime& runtime, const Value& input, const Arguments& arguments) {
   const Parameters parameters("batch", arguments, {"linecount", "fill_with"}, 1);
   const int64_t size = parameters.integer(0);
   Value::Items batches;
@@ -246,10 +236,10 @@ Value batched(Runtime& runtime, const Value& input, const Arguments& arguments) 
     }
     batches.push_back(runtime.list(std::move(batch)));
   }
-  return once("generator", std::move(batches));
+  return each(std::move(batches));
 }
 
-Value sliced(Runtime& runtime, const Value& input, const Arguments& arguments) {
+Next sliced(Runtime& runtime, const Value& input, const Arguments& arguments) {
   const Parameters parameters("slice", arguments, {"slices", "fill_with"}, 1);
   const int64_t n_slices = parameters.integer(0);
   const Value::Items all = to_items(runtime.budget, input);
@@ -265,7 +255,7 @@ Value sliced(Runtime& runtime, const Value& input, const Arguments& arguments) {
     runtime.budget.produce(sizeof(Sequence));
     begin = end;
   }
-  return once("generator", std::move(slices));
+  return each(std::move(slices));
 }
 
 Value grouped(Runtime& runtime, const Value& input, const Arguments& arguments) {
@@ -298,21 +288,21 @@ Value grouped(Runtime& runtime, const Value& input, const Arguments& arguments) 
 }
 
 constexpr auto kFilters = std::to_array<Filter>({
-    {"batch", batched},
+    {"batch", lazy<batched>},
     {"dictsort", dict_sorted},
     {"first", first},
     {"groupby", grouped},
-    {"items", items},
+    {"items", lazy<items>},
     {"join", join},
     {"last", last},
     {"list", list},
     {"max", extreme<Ordering::greater>},
     {"min", extreme<Ordering::less>},
     {"reverse", reversed},
-    {"slice", sliced},
+    {"slice", lazy<sliced>},
     {"sort", sorted},
     {"sum", sum},
-    {"unique", unique},
+    {"unique", lazy<unique>},
 });
 
 }  // namespace

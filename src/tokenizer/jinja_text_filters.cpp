@@ -88,17 +88,19 @@ Value centered(Runtime& runtime, const Value& input, const Arguments& arguments)
   return call_method(runtime, input, "center", width);
 }
 
-const String& require_text(const Value& input, std::string_view filter) {
+const String& require_text(const Value& input) {
   if (input.is_undefined()) throw Error(input.as_undefined().message());
+  if (input.is_list()) throw Error("'list' object has no attribute 'splitlines'");
   if (!input.is_string()) {
-    throw Error(fmt::format("{} expects a string, not {}", filter, input.type_name()));
+    throw Error(
+        fmt::format("unsupported operand type(s) for +=: '{}' and 'str'", input.type_name()));
   }
   return input.as_string();
 }
 
 Value indented(Runtime& runtime, const Value& input, const Arguments& arguments) {
   const Parameters parameters("indent", arguments, {"width", "first", "blank"});
-  const std::string& text = require_text(input, "indent").bytes;
+  const std::string& text = require_text(input).bytes;
   std::string unit = " ";
   int64_t count = 4;
   if (const Value* width = parameters.find(0)) {
@@ -128,7 +130,6 @@ Value indented(Runtime& runtime, const Value& input, const Arguments& arguments)
 
 Value truncated(Runtime& runtime, const Value& input, const Arguments& arguments) {
   const Parameters parameters("truncate", arguments, {"length", "killwords", "end", "leeway"});
-  const String& text = require_text(input, "truncate");
   const int64_t length = parameters.integer(0, 255);
   const std::string end = parameters.find(2) == nullptr ? "..." : parameters.string(2).bytes;
   const int64_t leeway = parameters.is_given(3) ? parameters.integer(3) : 5;
@@ -137,7 +138,11 @@ Value truncated(Runtime& runtime, const Value& input, const Arguments& arguments
     throw Error(fmt::format("expected length >= {}, got {}", end_length, length));
   }
   if (leeway < 0) throw Error(fmt::format("expected leeway >= 0, got {}", leeway));
-  if (static_cast<int64_t>(text.length) - leeway <= length) return input;
+  const auto size = jinja::length(input);
+  if (!size) throw Error(fmt::format("object of type '{}' has no len()", input.type_name()));
+  if (static_cast<int64_t>(*size) - leeway <= length) return input;
+  if (!input.is_string()) throw Error("only a string can be truncated");
+  const String& text = input.as_string();
   std::string kept =
       text.bytes.substr(0, byte_offset(text.bytes, static_cast<size_t>(length - end_length)));
   if (!parameters.flag(1)) kept = kept.substr(0, kept.rfind(' '));

@@ -152,10 +152,10 @@ Value Value::view(View view) {
   return make<Type::view>(std::make_shared<const View>(std::move(view)));
 }
 
-Value Value::iterator(std::string_view type_name, const Value& source,
+Value Value::iterator(std::string_view type_name, uint32_t deepest,
                       std::function<std::optional<Value>()> next) {
-  return make<Type::iterator>(std::make_shared<Iterator>(
-      Iterator{type_name, std::move(next), checked_depth(source.depth())}));
+  return make<Type::iterator>(
+      std::make_shared<Iterator>(Iterator{type_name, std::move(next), checked_depth(deepest)}));
 }
 
 Value Value::name_space(std::shared_ptr<Namespace> space) {

@@ -77,7 +77,8 @@ class Value {
   static Value dict(Dict members);
   static Value range(int64_t start, int64_t stop, int64_t step);
   static Value view(View view);
-  static Value iterator(std::string_view type_name, const Value& source,
+  // `deepest` is the depth of the deepest value that `next` holds.
+  static Value iterator(std::string_view type_name, uint32_t deepest,
                         std::function<std::optional<Value>()> next);
   static Value name_space(std::shared_ptr<Namespace> space);
   static Value macro(std::shared_ptr<const Macro> macro);
