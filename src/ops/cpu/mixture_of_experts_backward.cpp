@@ -6,6 +6,7 @@
 // over all its experts' shares; a token's sums run over experts in ascending order, wave after
 // wave.
 #include <algorithm>
+#include <tuple>
 #include <vector>
 
 #include "ops/cpu/input_gradient_share.h"
@@ -114,8 +115,10 @@ std::vector<Share> shares_of(const ExpertGroups& groups, const Wave& wave, int64
         shares.push_back({expert, row - wave.first, std::min(rows_at_once, last - row), column,
                           std::min(columns, column + width)});
   }
-  std::stable_sort(shares.begin(), shares.end(),
-                   [](const Share& a, const Share& b) { return a.rows > b.rows; });
+  std::sort(shares.begin(), shares.end(), [](const Share& a, const Share& b) {
+    return std::tuple(b.rows, a.expert, a.row, a.begin) <
+           std::tuple(a.rows, b.expert, b.row, b.begin);
+  });
   return shares;
 }
 

@@ -8,6 +8,7 @@
 #include "ops/weight_gradient.h"
 
 #include <algorithm>
+#include <tuple>
 #include <vector>
 
 #include "ops/cpu/matrix_product.h"
@@ -95,8 +96,9 @@ std::vector<Tile> tiles_of(std::span<const WeightGradientJob> jobs,
       tiles.push_back({&jobs[i], inputs[i], n, std::min(jobs[i].n, n + rows)});
   }
   // The largest first, so that the threads end together.
-  std::stable_sort(tiles.begin(), tiles.end(),
-                   [](const Tile& a, const Tile& b) { return a.cost() > b.cost(); });
+  std::sort(tiles.begin(), tiles.end(), [](const Tile& a, const Tile& b) {
+    return std::tuple(b.cost(), a.job, a.begin) < std::tuple(a.cost(), b.job, b.begin);
+  });
   return tiles;
 }
 
