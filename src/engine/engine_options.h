@@ -1,0 +1,64 @@
+// How an engine is set up, what memory that takes, and what it counts.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "base/threads.h"
+#include "model/model_config.h"
+
+namespace qround {
+
+// Drafts by the MTP head. `automatic` picks the depth that gives most tokens per second by the
+// acceptance and the costs measured so far.
+struct DraftOptions {
+  static constexpr int kMaxDepth = 4;
+  bool automatic = true;
+  int depth = 3;  // drafts per step, at most kMaxDepth; with `automatic` the most it may use
+  bool int4_head = false;  // draft with an int4 copy of lm_head, made at load
+};
+
+struct EngineOptions {
+  int64_t context = 0;  // most tokens of a request, prompt and output; 0: the model's maximum
+  int64_t max_sequences = 16;   // requests that run at once
+  int64_t max_queue = 256;      // requests that may wait
+  int64_t prefill_chunk = 512;  // prompt tokens per pass beside running requests
+  // For keys and values, recurrent states and the prefix cache together; 0: what max_sequences
+  // contexts of at most 32,768 tokens need, and a quarter more for the cache.
+  uint64_t state_budget_bytes = 0;
+  double prefix_cache_share = 0.25;  // most of the budget that finished requests' states may keep
+  int64_t checkpoint_tokens = 1024;  // a state is kept every so many tokens of a prompt
+  DraftOptions drafts;
+  Threads threads;
+};
+
+// Bytes an engine will use beside the mapped checkpoint.
+struct MemoryPlan {
+  uint64_t weights_mapped_bytes = 0;  // shared with other processes; not part of the sums below
+  uint64_t sequence_bytes = 0;        // recurrent state of one sequence, drafts included
+  uint64_t sequences = 0;
+  uint64_t kv_page_bytes = 0;  // keys and values of kKvPageTokens tokens
+  uint64_t kv_pages = 0;
+  uint64_t prefix_cache_bytes = 0;  // most it may hold; keys and values lie in kv_pages
+  uint64_t draft_head_bytes = 0;
+
+  uint64_t state_bytes() const;
+  // A few lines for people.
+  std::string text() const;
+};
+
+// Counters since the engine started and its load now.
+struct EngineMetrics {
+  int64_t queued = 0, running = 0;
+  int64_t submitted = 0, finished = 0, cancelled = 0, failed = 0, rejected = 0;
+  int64_t prompt_tokens = 0, cached_tokens = 0, output_tokens = 0;
+  int64_t passes = 0;  // of the network
+  // By depth: drafts verified and accepted as first, second, … of their step.
+  std::array<int64_t, DraftOptions::kMaxDepth> drafted{}, accepted{};
+  int64_t kv_pages = 0, kv_pages_used = 0;
+  int64_t cache_entries = 0, cache_bytes = 0, cache_hits = 0, cache_misses = 0;
+  double busy_seconds = 0;
+};
+
+}  // namespace qround
