@@ -37,6 +37,10 @@ constexpr std::array kCommands = {
         "  qround quantize Qwen3.6-35B-A3B Qwen3.6-35B-A3B-int4 --data pile.jsonl\n  qround "
         "quantize SRC OUT --iters 0",
         setup_quantize_command},
+    CommandRow{"verify",
+               "Check an int4 checkpoint, whoever made it: files, config, tensors, weights",
+               "  qround verify DIR\n  qround verify DIR --source Qwen3.6-35B-A3B --json",
+               setup_verify_command},
     CommandRow{"inspect", "List tensors, types, sizes and bits per weight",
                "  qround inspect DIR\n  qround inspect DIR --tensors '*.layers.0.*'",
                setup_inspect_command},

@@ -25,5 +25,6 @@ CommandSetup setup_plan_command;
 CommandSetup setup_quantize_command;
 CommandSetup setup_render_command;
 CommandSetup setup_tokenize_command;
+CommandSetup setup_verify_command;
 
 }  // namespace qround
