@@ -67,7 +67,8 @@ void Error::compose() {
 
 Error system_error(std::string_view action, const std::filesystem::path& path) {
   const int code = errno;
-  const bool exhausted = code == ENOSPC || code == EDQUOT || code == ENOMEM || code == EMFILE;
+  const bool exhausted =
+      code == ENOSPC || code == EDQUOT || code == ENOMEM || code == EMFILE || code == EFBIG;
   Error error("cannot " + std::string(action), exhausted ? ErrorKind::resource : ErrorKind::input);
   error.file(path).actual(std::generic_category().message(code));
   if (code == ENOSPC || code == EDQUOT)

@@ -105,6 +105,17 @@ OutputFile::OutputFile(const std::filesystem::path& path) : path_(path) {
   if (descriptor_ < 0) throw system_error("create a file", path);
 }
 
+OutputFile OutputFile::reopen(const std::filesystem::path& path) {
+  OutputFile file;
+  file.path_ = path;
+  file.descriptor_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (file.descriptor_ < 0) throw system_error("open a file for writing", path);
+  struct stat status{};
+  if (::fstat(file.descriptor_, &status) != 0) throw system_error("ask for a file's size", path);
+  file.size_ = static_cast<uint64_t>(status.st_size);
+  return file;
+}
+
 OutputFile::~OutputFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
@@ -139,6 +150,12 @@ void OutputFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
     bytes = bytes.subspan(static_cast<size_t>(written));
     size_ = std::max(size_, offset);
   }
+}
+
+void OutputFile::truncate(uint64_t size) {
+  if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0)
+    throw system_error("truncate a file", path_);
+  size_ = size;
 }
 
 void OutputFile::sync() {

@@ -50,6 +50,8 @@ class OutputFile {
  public:
   OutputFile() = default;
   explicit OutputFile(const std::filesystem::path& path);  // creates or truncates
+  // An existing file as it lies, to be continued. Throws Error when it is not there.
+  static OutputFile reopen(const std::filesystem::path& path);
   ~OutputFile();
   OutputFile(OutputFile&& other) noexcept;
   OutputFile& operator=(OutputFile&& other) noexcept;
@@ -57,8 +59,9 @@ class OutputFile {
   void append(std::span<const std::byte> bytes);
   void append(std::string_view text);
   void write_at(uint64_t offset, std::span<const std::byte> bytes);
-  void sync();   // fsync
-  void close();  // sync, then close; throws where the destructor could not
+  void truncate(uint64_t size);  // drops everything from there on; `size` is at most size()
+  void sync();                   // fsync
+  void close();                  // sync, then close; throws where the destructor could not
   uint64_t size() const { return size_; }
   const std::filesystem::path& path() const { return path_; }
 

@@ -50,6 +50,7 @@ double Progress::elapsed_seconds() const {
 void Progress::start(std::string_view title, uint64_t total, Unit unit) {
   const std::lock_guard lock(mutex_);
   title_ = title;
+  status_.clear();
   unit_ = unit;
   total_ = total;
   done_ = 0;
@@ -65,6 +66,11 @@ void Progress::advance(uint64_t amount) {
   if (time - shown_ < (sink_.terminal ? kBarPeriod : kLinePeriod)) return;
   shown_ = time;
   sink_.terminal ? draw_bar() : write_plain();
+}
+
+void Progress::status(std::string_view text) {
+  const std::lock_guard lock(mutex_);
+  status_ = text;
 }
 
 void Progress::finish() {
@@ -122,7 +128,8 @@ void Progress::draw_bar() {
       total_ == 0 ? 1 : std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_));
   const std::string numbers =
       fmt::format("{:3.0f}%  {} of {}  {}  {}", std::floor(share * 100), amount_text(done_),
-                  amount_text(total_), rate_text(), time_left_text());
+                  amount_text(total_), rate_text(), time_left_text()) +
+      (status_.empty() ? "" : "  " + status_);
   const int width =
       std::clamp(sink_.columns - kTitleWidth - 5 - static_cast<int>(numbers.size()), 0, kWidestBar);
   const int filled = static_cast<int>(share * width);
@@ -139,8 +146,9 @@ void Progress::draw_bar() {
 void Progress::write_plain() {
   const uint64_t percent = total_ == 0 ? 100 : std::min(done_, total_) * 100 / total_;
   const std::string left = time_left_text();
-  sink_.write(fmt::format("{}: {}%, {} of {}, {}{}{}\n", title_, percent, amount_text(done_),
-                          amount_text(total_), rate_text(), left.empty() ? "" : ", ", left));
+  sink_.write(fmt::format("{}: {}%, {} of {}, {}{}{}{}{}\n", title_, percent, amount_text(done_),
+                          amount_text(total_), rate_text(), left.empty() ? "" : ", ", left,
+                          status_.empty() ? "" : "; ", status_));
 }
 
 }  // namespace qround

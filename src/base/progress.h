@@ -38,6 +38,8 @@ class Progress {
 
   void start(std::string_view title, uint64_t total, Unit unit = Unit::bytes);
   void advance(uint64_t amount);
+  void status(
+      std::string_view text);        // what is being done; stands beside the figures until changed
   void finish();                     // leaves a last line: how much in which time
   void cancel();                     // ends the phase without a last line
   void line(std::string_view text);  // a lasting line; the bar stays below it
@@ -55,6 +57,7 @@ class Progress {
   ProgressSink sink_;
   Clock clock_;
   std::string title_;  // empty: no phase is open
+  std::string status_;
   Unit unit_ = Unit::bytes;
   uint64_t total_ = 0, done_ = 0;
   std::chrono::nanoseconds started_{}, shown_{};

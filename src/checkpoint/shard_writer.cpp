@@ -25,12 +25,20 @@ void check(const std::error_code& code, std::string_view action, const fs::path&
   throw system_error(action, path);
 }
 
-void create_empty_folder(const fs::path& path) {
+void remove_folder(const fs::path& path) {
   std::error_code code;
   fs::remove_all(path, code);
   check(code, "remove what an earlier run left", path);
+}
+
+void create_folder(const fs::path& path) {
+  std::error_code code;
   fs::create_directories(path, code);
   check(code, "create a directory", path);
+}
+
+void rename_file(const fs::path& from, const fs::path& to, std::string_view action) {
+  if (std::rename(from.c_str(), to.c_str()) != 0) throw system_error(action, to);
 }
 
 }  // namespace
@@ -74,9 +82,10 @@ ShardPlan plan_shards(const std::vector<TensorSpec>& tensors, const ShardOptions
   return plan;
 }
 
-ShardWriter::ShardWriter(fs::path output, ShardPlan plan)
+ShardWriter::ShardWriter(fs::path output, ShardPlan plan, Start start)
     : output_(std::move(output)),
       partial_(output_ / kPartialFolder),
+      start_(start),
       plan_(std::move(plan)),
       files_(plan_.shards.size()) {
   for (size_t shard_idx = 0; shard_idx < plan_.shards.size(); ++shard_idx) {
@@ -95,7 +104,30 @@ ShardWriter::ShardWriter(fs::path output, ShardPlan plan)
         .file(output_ / kIndexFileName)
         .hint("choose another directory or remove this one");
   }
-  create_empty_folder(partial_);
+  if (start_ == Start::empty) remove_folder(partial_);
+  create_folder(partial_);
+  if (start_ == Start::continued) take_back_published();
+}
+
+// A run that was killed while it published left shards on both sides.
+void ShardWriter::take_back_published() {
+  for (const PlannedShard& shard : plan_.shards) {
+    std::error_code ignored;
+    const fs::path published = output_ / shard.file_name;
+    if (fs::exists(published, ignored))
+      rename_file(published, partial_ / shard.file_name, "take back a published file");
+  }
+}
+
+void ShardWriter::adopt(std::string_view name) {
+  const auto [shard_idx, tensor_idx] = position_of(name);
+  const uint64_t n_bytes = plan_.shards[shard_idx].layout.entries[tensor_idx].bytes();
+  ShardState& state = states_[shard_idx];
+  if (n_bytes == 0) return;
+  state.written_bytes[tensor_idx] = n_bytes;
+  written_bytes_ += n_bytes;
+  ++state.n_complete;
+  state.finished = state.n_complete == state.written_bytes.size();
 }
 
 ShardWriter::Position ShardWriter::position_of(std::string_view name) const {
@@ -152,14 +184,12 @@ void ShardWriter::finish() {
     if (!states_[shard_idx].finished) close_shard(shard_idx);  // a shard of empty tensors only
   }
   for (const PlannedShard& shard : plan_.shards) {
-    const fs::path path = output_ / shard.file_name;
-    if (std::rename((partial_ / shard.file_name).c_str(), path.c_str()) != 0) {
-      throw system_error("rename a file to its final name", path);
-    }
+    rename_file(partial_ / shard.file_name, output_ / shard.file_name,
+                "rename a file to its final name");
   }
   sync_directory(output_);
   write_file_atomically(output_ / kIndexFileName, plan_.index().dump({.indent = 2}) + "\n");
-  std::error_code ignored;  // an empty folder left behind harms nobody
+  std::error_code ignored;  // a folder left behind harms nobody; others may keep files in it
   fs::remove(partial_, ignored);
 }
 
@@ -167,8 +197,12 @@ OutputFile& ShardWriter::open_shard(size_t shard_idx) {
   std::optional<OutputFile>& file = files_[shard_idx];
   if (!file) {
     const PlannedShard& shard = plan_.shards[shard_idx];
-    file.emplace(partial_ / shard.file_name);
-    file->append(shard.layout.header);
+    const fs::path path = partial_ / shard.file_name;
+    std::error_code ignored;
+    const bool continued = start_ == Start::continued && fs::exists(path, ignored);
+    file = continued ? OutputFile::reopen(path) : OutputFile(path);
+    // Again in a continued file: the run before may have ended before it was on the disk.
+    file->write_at(0, std::as_bytes(std::span(shard.layout.header)));
   }
   return *file;
 }

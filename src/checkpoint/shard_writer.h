@@ -63,9 +63,18 @@ class ShardWriter {
  public:
   static constexpr std::string_view kPartialFolder = ".partial";
 
-  // Creates `output` and an empty OUTPUT/.partial (what a killed run left there is removed). Throws
-  // Error when a checkpoint's index is there already, or when nothing can be created.
-  ShardWriter(std::filesystem::path output, ShardPlan plan);
+  enum class Start {
+    empty,     // what a killed run left is removed
+    continued  // it stays, shards that it had published already included: adopt() what is whole
+  };
+
+  // Creates `output` and OUTPUT/.partial. Throws Error when a checkpoint's index is there already,
+  // or when nothing can be created.
+  ShardWriter(std::filesystem::path output, ShardPlan plan, Start start = Start::empty);
+
+  // Takes a tensor, which an earlier run with the same plan wrote whole and synced, for written.
+  // The caller has seen its bytes (PartialShards).
+  void adopt(std::string_view name);
 
   // The whole tensor. Throws Error when dtype or shape are not the planned ones.
   void write(std::string_view name, const TensorView& tensor);
@@ -90,12 +99,14 @@ class ShardWriter {
   };
 
   Position position_of(std::string_view name) const;
+  void take_back_published();
   OutputFile& open_shard(size_t shard_idx);
   void close_shard(size_t shard_idx);
   void check_complete() const;
 
   std::filesystem::path output_;
   std::filesystem::path partial_;
+  Start start_;
   ShardPlan plan_;
   std::unordered_map<std::string_view, Position> position_of_;  // keys point into plan_
   std::vector<ShardState> states_;

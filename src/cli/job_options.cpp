@@ -51,6 +51,7 @@ quant::JobSpec JobOptions::spec(const std::string& source, const std::string& ou
   spec.output = output;
   spec.policy = {.scheme = {.group_size = group_size}, .rules = rules};
   spec.max_shard_bytes = parse_size(shard_size);
+  if (!memory.empty()) spec.memory_budget_bytes = parse_size(memory);
   spec.threads = compute.thread_count();
   spec.backend = compute.backend;
   spec.tool_version = kVersion;
@@ -67,6 +68,9 @@ void add_job_options(CLI::App& app, JobOptions& options) {
       ->capture_default_str();
   app.add_option("--shard-size", options.shard_size, "Largest shard of the output")
       ->capture_default_str();
+  app.add_option("--memory", options.memory,
+                 "Most memory to take, such as 16G; hidden states beyond it go to the output's "
+                 "disk; default: what is free");
   add_compute_options(app, options.compute);
 }
 

@@ -19,6 +19,7 @@ struct JobOptions {
   std::vector<quant::PolicyRule> rules;  // in the order given
   int64_t group_size = 128;
   std::string shard_size = "4G";
+  std::string memory;  // empty: what is free
   ComputeOptions compute;
 
   quant::JobSpec spec(const std::string& source, const std::string& output) const;

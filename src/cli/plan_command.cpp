@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 #include "cli/job_options.h"
+#include "cli/tune_options.h"
 
 namespace qround {
 namespace {
@@ -12,11 +13,14 @@ namespace {
 struct Options {
   std::string source, output;
   JobOptions job;
+  TuneOptions tune;
   bool json = false;
 };
 
 int run(const Options& options) {
-  const quant::PlannedJob job = quant::plan_job(options.job.spec(options.source, options.output));
+  quant::JobSpec spec = options.job.spec(options.source, options.output);
+  options.tune.apply(spec);
+  const quant::PlannedJob job = quant::plan_job(spec);
   fmt::print("{}",
              options.json ? to_json(job.plan).dump({.indent = 2}) + "\n" : plan_text(job.plan));
   std::fflush(stdout);
@@ -33,6 +37,7 @@ std::function<int()> setup_plan_command(CLI::App& app) {
   app.add_option("output", options->output,
                  "Directory that would be written: its disk is looked at");
   app.add_flag("--json", options->json, "Print JSON");
+  add_tune_options(app, options->tune);
   add_job_options(app, options->job);
   return [options] { return run(*options); };
 }

@@ -7,21 +7,38 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/job_options.h"
+#include "cli/job_status.h"
 #include "cli/tune_options.h"
 
 namespace qround {
 namespace {
 
 struct Options {
-  std::string source, output;
+  std::string source, output, status;
   JobOptions job;
   TuneOptions tune;
-  bool json = false, quiet = false;
+  bool json = false, quiet = false, restart = false;
 };
 
-int run(const Options& options) {
+quant::JobSpec spec_of(const Options& options) {
+  if (options.source.empty() || options.output.empty()) {
+    throw Error("quantize needs two directories")
+        .expected("qround quantize SOURCE OUTPUT")
+        .hint("--status OUTPUT tells how far a job is");
+  }
+  options.tune.require_data();
   quant::JobSpec spec = options.job.spec(options.source, options.output);
   options.tune.apply(spec);
+  spec.restart = options.restart;
+  return spec;
+}
+
+int run(const Options& options) {
+  if (!options.status.empty()) {
+    print_job_status(options.status, options.json);
+    return 0;
+  }
+  const quant::JobSpec spec = spec_of(options);
   const quant::PlannedJob job = quant::plan_job(spec);
   if (!options.quiet && !options.json) fmt::print("{}\n", plan_text(job.plan));
   std::fflush(stdout);
@@ -42,9 +59,13 @@ int run(const Options& options) {
 
 std::function<int()> setup_quantize_command(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  app.add_option("source", options->source, "Directory of the BF16 checkpoint")->required();
-  app.add_option("output", options->output, "Directory to write; must be empty or absent")
-      ->required();
+  app.add_option("source", options->source, "Directory of the BF16 checkpoint");
+  app.add_option(
+      "output", options->output,
+      "Directory to write: empty, absent, or left by the same command, which it continues");
+  app.add_flag("--restart", options->restart,
+               "Throw away what an unfinished job left in the output directory");
+  app.add_option("--status", options->status, "Only tell how far the job in this directory is");
   add_tune_options(app, options->tune);
   app.add_flag("--json", options->json, "Print the report as JSON");
   app.add_flag("-q,--quiet", options->quiet, "No plan, no progress");

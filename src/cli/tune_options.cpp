@@ -27,14 +27,16 @@ void TuneOptions::apply(quant::JobSpec& spec) const {
   if (!compatible_with.empty()) quant::make_compatible_with_autoround(tuned);
   for (const auto& set : overrides) set(tuned);
   if (plain) return;
-  if (calibration.data.empty()) {
-    throw Error("learned rounding needs calibration text")
-        .hint(
-            "name a file with --data (jsonl with \"text\", json or txt), or round plainly with "
-            "--iters 0");
-  }
   spec.recipe = tuned;
   spec.calibration = calibration;
+}
+
+void TuneOptions::require_data() const {
+  if (plain || !calibration.data.empty()) return;
+  throw Error("learned rounding needs calibration text")
+      .hint(
+          "name a file with --data (jsonl with \"text\", json or txt), or round plainly with "
+          "--iters 0");
 }
 
 void add_tune_options(CLI::App& app, TuneOptions& options) {

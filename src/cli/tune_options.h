@@ -21,9 +21,10 @@ struct TuneOptions {
   quant::CalibrationOptions calibration;
   bool plain = false;  // --iters 0
 
-  // Sets the recipe and the calibration of a job; nothing when rounding is plain. Throws Error when
-  // data is needed and none is named.
+  // Sets the recipe and the calibration of a job; nothing when rounding is plain.
   void apply(quant::JobSpec& spec) const;
+  // Throws Error when data is needed and none is named.
+  void require_data() const;
 };
 void add_tune_options(CLI::App& app, TuneOptions& options);
 

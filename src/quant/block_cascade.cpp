@@ -29,6 +29,13 @@ std::vector<TunedLinear> tuned_linears(const std::vector<ExportItem>& items) {
   return linears;
 }
 
+ActivationStore make_store(const CalibrationData& data, const ModelConfig& config,
+                           const std::filesystem::path& folder) {
+  const int64_t floats = data.length * config.hidden;
+  return folder.empty() ? ActivationStore(data.samples, floats)
+                        : ActivationStore(data.samples, floats, folder);
+}
+
 struct Sums {
   double weights_squared = 0, errors_squared = 0;
 };
@@ -64,55 +71,58 @@ Json to_json(const BlockRecord& record) {
 
 BlockCascade::BlockCascade(const Checkpoint& source, const ModelConfig& config,
                            const TensorTable& table, const CalibrationData& data,
-                           const TuneRecipe& recipe, int64_t group_size, const Executor& executor)
+                           const TuneRecipe& recipe, int64_t group_size,
+                           const std::filesystem::path& folder, const Executor& executor)
     : source_(source),
       config_(config),
       table_(table),
       recipe_(recipe),
-      samples_(data.samples),
       length_(data.length),
       group_size_(group_size),
-      executor_(executor) {
+      executor_(executor),
+      reference_(make_store(data, config, folder)),
+      quantized_(make_store(data, config, folder)) {
   const TensorView embedding =
       std::get<TensorView>(find_stored(source, *table.find(Part::text, -1, Role::embedding)));
-  reference_.resize(data.tokens.size() * static_cast<size_t>(config.hidden));
-  float* row = reference_.data();
-  for (const int32_t token : data.tokens) {
-    if (token >= config.vocab)
-      throw Error("the tokenizer knows tokens the model does not")
-          .actual(fmt::format("token {}", token));
-    to_f32(embedding.slice(token), row);
-    row += config.hidden;
+  for (int64_t sample = 0; sample < data.samples; ++sample) {
+    const int32_t* tokens = data.tokens.data() + sample * data.length;
+    for (int64_t t = 0; t < data.length; ++t) {
+      if (tokens[t] >= config.vocab)
+        throw Error("the tokenizer knows tokens the model does not")
+            .actual(fmt::format("token {}", tokens[t]));
+      to_f32(embedding.slice(tokens[t]), reference_.sample(sample) + t * config.hidden);
+    }
+    std::copy_n(reference_.sample(sample), reference_.floats(), quantized_.sample(sample));
   }
-  quantized_ = reference_;
-  target_.resize(reference_.size());
 }
 
-BlockData BlockCascade::data_of(const std::vector<float>& inputs,
-                                const std::vector<float>& targets) const {
-  return {samples_, length_, inputs.data(), targets.data()};
+// Moves the full-precision stream on, to the block's targets, on the way.
+void BlockCascade::make_tuner(int64_t block, const std::vector<ExportItem>& items) {
+  tuner_.reset();
+  BlockWeights weights = load_block(source_, config_, table_, Part::text, block);
+  forward_samples(config_, weights, reference_, {recipe_.batch, length_}, executor_);
+  tuner_.emplace(config_, std::move(weights), tuned_linears(items), group_size_, recipe_,
+                 executor_);
 }
 
 BlockRecord BlockCascade::tune(int64_t block, const std::vector<ExportItem>& items,
                                const std::function<void(const TuneProgress&)>& progress,
                                const std::atomic<bool>* stop) {
   const auto begin = std::chrono::steady_clock::now();
-  BlockWeights weights = load_block(source_, config_, table_, Part::text, block);
-  forward_samples(config_, weights, data_of(reference_, target_), recipe_.batch, target_.data(),
-                  executor_);
-  tuner_.emplace(config_, std::move(weights), tuned_linears(items), group_size_, recipe_,
-                 executor_);
-  result_ = tuner_->run(data_of(quantized_, target_), block, progress, stop);
+  make_tuner(block, items);
+  result_ = tuner_->run({length_, quantized_, reference_}, block, progress, stop);
   if (result_.interrupted) throw Error("interrupted", ErrorKind::interrupted);
-  // The old full-precision stream is no longer needed: it becomes the quantized stream's next
-  // buffer.
-  tuner_->forward(result_, data_of(quantized_, target_), reference_.data());
-  std::swap(quantized_, reference_);
-  std::swap(reference_, target_);
+  tuner_->forward(result_.rounding, quantized_, length_);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return {block,   result_.loss_before, result_.loss_after,   result_.kept_iteration,
           seconds, result_.losses,      result_.expert_tokens};
+}
+
+void BlockCascade::replay(int64_t block, const std::vector<ExportItem>& items,
+                          const RoundingSnapshot& rounding) {
+  make_tuner(block, items);
+  tuner_->forward(rounding, quantized_, length_);
 }
 
 size_t BlockCascade::linear_index(const ExportItem& item) const {
@@ -151,9 +161,9 @@ void BlockCascade::pack(PackedBatch& batch, Threads threads) const {
   }
 }
 
-uint64_t BlockCascade::estimate_memory(const ModelConfig& config, const ExportPlan& plan,
-                                       const TuneRecipe& recipe, int64_t group_size,
-                                       Threads threads) {
+BlockCascade::Needs BlockCascade::needs(const ModelConfig& config, const ExportPlan& plan,
+                                        const TuneRecipe& recipe, int64_t group_size,
+                                        Threads threads) {
   uint64_t largest = 0;
   for (const ExportStep& step : plan.steps) {
     uint64_t weights = 0;
@@ -164,8 +174,6 @@ uint64_t BlockCascade::estimate_memory(const ModelConfig& config, const ExportPl
                                     weights, weights / static_cast<uint64_t>(group_size), recipe));
   }
   const auto hidden = static_cast<uint64_t>(config.hidden);
-  const uint64_t streams =
-      3 * static_cast<uint64_t>(recipe.samples * recipe.length) * hidden * sizeof(float);
   const TrainingBatch batch{recipe.batch, recipe.length};
   uint64_t training = 0;
   for (const MixerKind mixer : config.mixers) {
@@ -173,7 +181,9 @@ uint64_t BlockCascade::estimate_memory(const ModelConfig& config, const ExportPl
         training, static_cast<uint64_t>(training_memory(config, mixer, batch, threads).bytes()));
   }
   const uint64_t buffers = 4 * static_cast<uint64_t>(batch.tokens()) * hidden * sizeof(float);
-  return largest + streams + training + buffers;
+  const uint64_t streams =
+      2 * static_cast<uint64_t>(recipe.samples * recipe.length) * hidden * sizeof(float);
+  return {largest + training + buffers, streams};
 }
 
 }  // namespace qround::quant

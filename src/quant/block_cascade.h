@@ -1,10 +1,15 @@
 // Tunes the text blocks of a network one after the other. Two streams of hidden states of the
 // calibration sequences run through it: the full-precision network's, which gives each block its
 // targets, and the quantized network's, which gives it its inputs.
+//
+// A job that is continued replays the blocks tuned before: forward passes alone, so a block takes a
+// few percent of its tuning time. Bits depend neither on threads nor on batches, so the streams are
+// what they were.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <vector>
@@ -15,6 +20,7 @@
 #include "quant/export_plan.h"
 #include "quant/packed_batch.h"
 #include "quant/tune_recipe.h"
+#include "stream/activation_store.h"
 
 namespace qround::quant {
 
@@ -32,10 +38,11 @@ Json to_json(const BlockRecord& record);
 
 class BlockCascade {
  public:
-  // All references must outlive the cascade. The streams start as the embeddings of `data`.
+  // All references must outlive the cascade. The streams start as the embeddings of `data`; they
+  // lie in a file in `folder`, or, where that is empty, in memory. Throws Error of kind `resource`.
   BlockCascade(const Checkpoint& source, const ModelConfig& config, const TensorTable& table,
                const CalibrationData& data, const TuneRecipe& recipe, int64_t group_size,
-               const Executor& executor);
+               const std::filesystem::path& folder, const Executor& executor);
 
   // Tunes the int4 maps among `items`, which are those of text block `block`; blocks come in order.
   // Throws Error of kind `interrupted`.
@@ -43,24 +50,32 @@ class BlockCascade {
                    const std::function<void(const TuneProgress&)>& progress,
                    const std::atomic<bool>* stop);
 
+  // Runs the streams through a block tuned before, as which `rounding` was kept. In place of
+  // `tune`.
+  void replay(int64_t block, const std::vector<ExportItem>& items,
+              const RoundingSnapshot& rounding);
+
   // Fills the batch, whose items are of the block tuned last, from its rounding.
   void pack(PackedBatch& batch, Threads threads) const;
 
-  // Anonymous memory for tuning a block of `config`.
-  static uint64_t estimate_memory(const ModelConfig& config, const ExportPlan& plan,
-                                  const TuneRecipe& recipe, int64_t group_size, Threads threads);
+  // What tuning takes: anonymous memory for a block, and for the streams memory or disk.
+  struct Needs {
+    uint64_t block_bytes = 0, stream_bytes = 0;
+  };
+  static Needs needs(const ModelConfig& config, const ExportPlan& plan, const TuneRecipe& recipe,
+                     int64_t group_size, Threads threads);
 
  private:
-  BlockData data_of(const std::vector<float>& inputs, const std::vector<float>& targets) const;
+  void make_tuner(int64_t block, const std::vector<ExportItem>& items);
   size_t linear_index(const ExportItem& item) const;
 
   const Checkpoint& source_;
   const ModelConfig& config_;
   const TensorTable& table_;
   TuneRecipe recipe_;
-  int64_t samples_, length_, group_size_;
+  int64_t length_, group_size_;
   Executor executor_;
-  std::vector<float> reference_, quantized_, target_;  // [samples, L, H]
+  ActivationStore reference_, quantized_;
   std::optional<BlockTuner> tuner_;
   TuneResult result_;
 };

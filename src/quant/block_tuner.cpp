@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "quant/batch_order.h"
 
@@ -73,10 +74,9 @@ class Run {
   // The mean squared error of a batch; the gradient of its output stays for `step`.
   double forward(const std::vector<int64_t>& samples) {
     for (size_t i = 0; i < samples.size(); ++i) {
-      std::copy_n(data_.inputs + samples[i] * sample_floats(), sample_floats(),
-                  x_.data() + static_cast<int64_t>(i) * sample_floats());
-      std::copy_n(data_.targets + samples[i] * sample_floats(), sample_floats(),
-                  target_.data() + static_cast<int64_t>(i) * sample_floats());
+      const auto place = static_cast<int64_t>(i) * sample_floats();
+      std::copy_n(data_.inputs.sample(samples[i]), sample_floats(), x_.data() + place);
+      std::copy_n(data_.targets.sample(samples[i]), sample_floats(), target_.data() + place);
     }
     training_.forward(weights_, x_.data(), y_.data(), executor_);
     return squared_error(y_.data(), target_.data(), recipe_.batch * data_.length, config_.hidden,
@@ -103,15 +103,15 @@ class Run {
     BlockTraining single(config_, mixer_, {1, data_.length});
     double total = 0;
     for (int64_t sample = begin; sample < end; ++sample) {
-      single.forward(weights_, data_.inputs + sample * sample_floats(), y_.data(), executor_);
-      total += squared_error(y_.data(), data_.targets + sample * sample_floats(), data_.length,
-                             config_.hidden, nullptr, executor_.context.threads);
+      single.forward(weights_, data_.inputs.sample(sample), y_.data(), executor_);
+      total += squared_error(y_.data(), data_.targets.sample(sample), data_.length, config_.hidden,
+                             nullptr, executor_.context.threads);
     }
     return total / static_cast<double>(end - begin);
   }
 
  private:
-  int64_t sample_floats() const { return data_.length * config_.hidden; }
+  int64_t sample_floats() const { return data_.inputs.floats(); }
   size_t batch_floats(int64_t sequences) const {
     return static_cast<size_t>(sequences * sample_floats());
   }
@@ -137,7 +137,7 @@ class Best {
     if (!(loss < loss_)) return;  // a loss that is no number never wins
     loss_ = loss;
     iteration_ = iteration;
-    rounding_ = state_.snapshot();
+    state_.snapshot(rounding_);
   }
   double loss() const { return loss_; }
   void give(TuneResult& result) {
@@ -238,29 +238,36 @@ TuneResult BlockTuner::run(const BlockData& data, int64_t block,
                            const std::function<void(const TuneProgress&)>& progress,
                            const std::atomic<bool>* interrupt) {
   const bool held_out = recipe_.selection == Selection::held_out && recipe_.held_out > 0;
-  const int64_t trained = held_out ? data.samples - recipe_.held_out : data.samples;
+  const int64_t samples = data.inputs.samples();
+  const int64_t trained = held_out ? samples - recipe_.held_out : samples;
   Run run(config_, recipe_, executor_, state_, weights_, data);
   BatchOrder order(trained, recipe_.batch, recipe_.seed, static_cast<uint64_t>(block));
   Best best(state_);
   TuneResult result;
   if (held_out) {
-    result.loss_before = run.evaluate(trained, data.samples);
+    result.loss_before = run.evaluate(trained, samples);
     best.offer(result.loss_before, 0);
   }
   double best_batch = std::numeric_limits<double>::infinity();
+  std::vector<int64_t> next = order.next();
   for (int64_t iteration = 0; iteration < recipe_.iterations; ++iteration) {
     if (interrupt != nullptr && interrupt->load()) {
       result.interrupted = true;
       return result;
     }
-    const double loss = run.forward(order.next());
+    const std::vector<int64_t> batch = std::exchange(next, order.next());
+    for (const int64_t sample : next) {
+      data.inputs.prefetch(sample);
+      data.targets.prefetch(sample);
+    }
+    const double loss = run.forward(batch);
     run.count_expert_tokens(result.expert_tokens);
     result.losses.push_back(loss);
     best_batch = std::min(best_batch, loss);
     if (recipe_.selection == Selection::mini_batch) best.offer(loss, iteration);
     run.step(iteration);
     if (held_out && is_evaluated(recipe_, iteration + 1))
-      best.offer(run.evaluate(trained, data.samples), iteration + 1);
+      best.offer(run.evaluate(trained, samples), iteration + 1);
     if (progress)
       progress({iteration + 1, loss, result.losses.front(), held_out ? best.loss() : best_batch});
   }
@@ -273,19 +280,25 @@ TuneResult BlockTuner::run(const BlockData& data, int64_t block,
   return result;
 }
 
-void BlockTuner::forward(const TuneResult& result, const BlockData& data, float* out) {
-  state_.restore(result.rounding);
-  forward_samples(config_, weights_, data, recipe_.batch, out, executor_);
+void BlockTuner::forward(const RoundingSnapshot& rounding, ActivationStore& states,
+                         int64_t length) {
+  state_.restore(rounding);
+  forward_samples(config_, weights_, states, {recipe_.batch, length}, executor_);
 }
 
-void forward_samples(const ModelConfig& config, const BlockWeights& weights, const BlockData& data,
-                     int64_t batch, float* out, const Executor& executor) {
-  const int64_t sample_floats = data.length * config.hidden;
-  for (int64_t first = 0; first < data.samples; first += batch) {
-    const int64_t count = std::min(batch, data.samples - first);
-    BlockTraining pass(config, mixer_kind(weights), {count, data.length});
-    pass.forward(weights, data.inputs + first * sample_floats, out + first * sample_floats,
-                 executor);
+void forward_samples(const ModelConfig& config, const BlockWeights& weights,
+                     ActivationStore& states, TrainingBatch batch, const Executor& executor) {
+  std::vector<float> x(static_cast<size_t>(batch.sequences * states.floats())), y(x.size());
+  for (int64_t first = 0; first < states.samples(); first += batch.sequences) {
+    const int64_t count = std::min(batch.sequences, states.samples() - first);
+    for (int64_t i = 0; i < count; ++i)
+      std::copy_n(states.sample(first + i), states.floats(), x.data() + i * states.floats());
+    for (int64_t next = first + count; next < std::min(states.samples(), first + 2 * count); ++next)
+      states.prefetch(next);
+    BlockTraining pass(config, mixer_kind(weights), {count, batch.length});
+    pass.forward(weights, x.data(), y.data(), executor);
+    for (int64_t i = 0; i < count; ++i)
+      std::copy_n(y.data() + i * states.floats(), states.floats(), states.sample(first + i));
   }
 }
 

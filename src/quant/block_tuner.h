@@ -16,14 +16,15 @@
 #include "model/block_training.h"
 #include "quant/rounding_state.h"
 #include "quant/tune_recipe.h"
+#include "stream/activation_store.h"
 
 namespace qround::quant {
 
-// Calibration sequences of a block, [samples, L, H] each.
+// Calibration sequences of a block: stores of as many samples, [L, H] each.
 struct BlockData {
-  int64_t samples = 0, length = 0;  // of L tokens
-  const float* inputs = nullptr;    // what the quantized network hands to the block
-  const float* targets = nullptr;   // what the full-precision block makes of full-precision inputs
+  int64_t length = 0;              // L
+  const ActivationStore& inputs;   // what the quantized network hands to the block
+  const ActivationStore& targets;  // what the full-precision block makes of full-precision inputs
 };
 
 struct TuneProgress {
@@ -54,8 +55,8 @@ class BlockTuner {
                  const std::function<void(const TuneProgress&)>& progress,
                  const std::atomic<bool>* interrupt = nullptr);
 
-  // The block's output on `inputs` [samples, L, H] with the rounding that `run` kept, into out.
-  void forward(const TuneResult& result, const BlockData& data, float* out);
+  // states = block(states) with this rounding; sequences of `length` tokens. No `run` may follow.
+  void forward(const RoundingSnapshot& rounding, ActivationStore& states, int64_t length);
 
   const RoundingState& state() const { return state_; }
 
@@ -67,9 +68,10 @@ class BlockTuner {
   BlockWeights weights_;  // tuned maps read the state's effective weights
 };
 
-// out [samples, L, H] = block(inputs), a batch of sequences at a time.
-void forward_samples(const ModelConfig& config, const BlockWeights& weights, const BlockData& data,
-                     int64_t batch, float* out, const Executor& executor);
+// states [samples, L, H] = block(states), `batch` sequences at a time. Results do not depend on
+// `batch`.
+void forward_samples(const ModelConfig& config, const BlockWeights& weights,
+                     ActivationStore& states, TrainingBatch batch, const Executor& executor);
 
 // The place of a linear map among a block's weights.
 ops::Weight& linear_weight(BlockWeights& weights, LinearId id);

@@ -14,9 +14,8 @@ std::string kind_of(const Parameter& p) {
 
 }  // namespace
 
-void ErrorStatistics::add(const PackedLinear& linear) {
-  const double error = linear.relative_error;
-  const std::string kind = kind_of(*linear.item->linear);
+void ErrorStatistics::add(const ExportItem& item, double error) {
+  const std::string kind = kind_of(*item.linear);
   auto found = std::find_if(kinds_.begin(), kinds_.end(),
                             [&](const ErrorSummary& summary) { return summary.kind == kind; });
   if (found == kinds_.end())
@@ -25,7 +24,7 @@ void ErrorStatistics::add(const PackedLinear& linear) {
   found->mean += error;
   found->min = std::min(found->min, error);
   found->max = std::max(found->max, error);
-  all_.push_back({linear.item->name, error});
+  all_.push_back({item.name, error});
 }
 
 std::vector<ErrorSummary> ErrorStatistics::by_kind() const {

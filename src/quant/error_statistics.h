@@ -4,13 +4,14 @@
 #include <vector>
 
 #include "base/report.h"
-#include "quant/packed_batch.h"
+#include "quant/export_plan.h"
 
 namespace qround::quant {
 
 class ErrorStatistics {
  public:
-  void add(const PackedLinear& linear);
+  // An int4 item and |W - W'| / |W|.
+  void add(const ExportItem& item, double relative_error);
 
   std::vector<ErrorSummary> by_kind() const;  // in the order of first appearance
   std::vector<TensorError> worst() const;     // at most ten, the largest first

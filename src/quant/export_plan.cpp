@@ -134,6 +134,11 @@ uint64_t ExportItem::written_bytes() const {
          bytes(shape.scales(), DType::f16);
 }
 
+std::vector<std::string> ExportItem::written_names() const {
+  if (linear == nullptr) return {name};
+  return {qweight_name(name), qzeros_name(name), scales_name(name)};
+}
+
 std::vector<TensorSpec> ExportPlan::tensors() const {
   std::vector<TensorSpec> specs;
   for (const ExportStep& step : steps) {

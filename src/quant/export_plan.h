@@ -28,6 +28,7 @@ struct ExportItem {
   Int4Shape shape;                    // of the int4 tensors; unused when copied
 
   uint64_t written_bytes() const;
+  std::vector<std::string> written_names() const;  // in the order they are written
 };
 
 struct ExportStep {

@@ -1,7 +1,9 @@
 #include "quant/export_stream.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "base/crc32.h"
 #include "base/error.h"
 
 namespace qround::quant {
@@ -36,6 +38,13 @@ void ExportStream::push(PackedBatch& batch) {
   next_batch_ = 1 - next_batch_;
 }
 
+void ExportStream::commit(std::function<void(uint32_t)> record) {
+  lane_.push([this, record = std::move(record)] {
+    writer_.sync();
+    record(std::exchange(crc32_, 0));
+  });
+}
+
 void ExportStream::wait() { lane_.wait_all(); }
 
 void ExportStream::copy_now(const ExportItem& item) {
@@ -56,9 +65,13 @@ void ExportStream::write_now(const PackedBatch& batch) {
   for (const PackedLinear& linear : batch.linears()) {
     check_stop();
     const ExportItem& item = *linear.item;
-    writer_.append(qweight_name(item.name), bytes_of(linear.qweight, item.shape.qweight()));
-    writer_.append(qzeros_name(item.name), bytes_of(linear.qzeros, item.shape.qzeros()));
-    writer_.append(scales_name(item.name), bytes_of(linear.scales, item.shape.scales()));
+    const auto append = [&](const std::string& name, std::span<const std::byte> bytes) {
+      writer_.append(name, bytes);
+      crc32_ = crc32(bytes, crc32_);
+    };
+    append(qweight_name(item.name), bytes_of(linear.qweight, item.shape.qweight()));
+    append(qzeros_name(item.name), bytes_of(linear.qzeros, item.shape.qzeros()));
+    append(scales_name(item.name), bytes_of(linear.scales, item.shape.scales()));
     progress_.advance(item.source.bytes());
   }
 }

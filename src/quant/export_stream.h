@@ -3,6 +3,8 @@
 
 #include <array>
 #include <atomic>
+#include <cstdint>
+#include <functional>
 #include <span>
 
 #include "base/progress.h"
@@ -28,6 +30,10 @@ class ExportStream {
   PackedBatch& free_batch();
   void push(PackedBatch& batch);  // the one free_batch gave last
 
+  // Makes durable what was pushed so far, then calls `record`, on the stream's thread, with the
+  // checksum of the batches pushed since the last commit.
+  void commit(std::function<void(uint32_t crc32)> record);
+
   void wait();  // until everything is written
 
  private:
@@ -39,6 +45,7 @@ class ExportStream {
   ShardWriter& writer_;
   Progress& progress_;
   const std::atomic<bool>* stop_;
+  uint32_t crc32_ = 0;
   std::array<PackedBatch, 2> batches_;
   std::array<BackgroundLane::Ticket, 2> written_{};
   size_t next_batch_ = 0;

@@ -5,8 +5,8 @@
 //   Report report = run_job(job, progress, &interrupted);
 //
 // run_job streams: block by block, tensor by tensor. Memory holds two batches of packed tensors
-// and, with learned rounding, the parameters of one block and the hidden states of the calibration
-// sequences; never the network.
+// and, with learned rounding, the parameters of one block and, where the budget allows, the hidden
+// states of the calibration sequences; never the network.
 #pragma once
 
 #include <atomic>
@@ -39,8 +39,12 @@ struct JobSpec {
   CalibrationOptions calibration;    // of a recipe; its samples, length and seed are the recipe's
   std::string backend;               // operations to tune with; empty: the best
   uint64_t max_shard_bytes = uint64_t{4} << 30;
+  uint64_t memory_budget_bytes = 0;  // for this process; 0: what is free
+  bool restart = false;              // an unfinished job in the output directory is thrown away
   Threads threads = Threads::all();
   std::string tool_version;  // for the report
+
+  int64_t iterations() const { return recipe ? recipe->iterations : 0; }
 };
 
 // Movable; holds pointers into itself that moving keeps valid.
@@ -63,9 +67,14 @@ PlannedJob plan_job(const JobSpec& spec);
 
 // Writes the checkpoint, checks it with all rules of verify against the source, and writes
 // report.json. Throws Error: of kind `resource` when disk or memory do not suffice or the disk runs
-// full, `input` for a weight that is not finite, `interrupted` when `stop` became true; then the
-// output directory is as before. Of kind `check` when the written checkpoint breaks a rule: files
-// and report stay for inspection. `stop` may be null.
+// full, `input` for a weight that is not finite or when another job lies unfinished in the output
+// directory, `interrupted` when `stop` became true. Then, and after any failure once a block has
+// been tuned, the steps that are done stay, and the same job continues after them; else the output
+// directory is as before. Of kind `check` when the
+// written checkpoint breaks a rule: files and report stay for inspection. `stop` may be null.
+//
+// A job that is continued, after an Error or a kill, ends with the same bytes as one that was not
+// disturbed (docs/resume.md).
 Report run_job(const PlannedJob& job, Progress& progress, const std::atomic<bool>* stop);
 
 }  // namespace qround::quant

@@ -1,5 +1,7 @@
 #include "quant/output_directory.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <system_error>
@@ -25,11 +27,13 @@ bool lies_in(const fs::path& inner, const fs::path& outer) {
   return out == outer.end();
 }
 
-// A run that did not finish left its folder of partial shards, and no index.
+// A run that did not finish left its folder of partial shards. One that ended while it checked what
+// it had published left its index as well; then the folder holds the journal.
 bool is_unfinished_run(const fs::path& path) {
   std::error_code ignored;
-  return fs::is_directory(path / ShardWriter::kPartialFolder, ignored) &&
-         !fs::exists(path / kIndexFileName, ignored);
+  const fs::path partial = path / ShardWriter::kPartialFolder;
+  return fs::is_directory(partial, ignored) &&
+         (!fs::exists(path / kIndexFileName, ignored) || !fs::is_empty(partial, ignored));
 }
 
 void remove_contents(const fs::path& path, bool (*wanted)(const std::string& name)) {
@@ -44,7 +48,7 @@ void remove_contents(const fs::path& path, bool (*wanted)(const std::string& nam
 
 // Nothing but what a run puts down itself: whatever else lies there is somebody's.
 bool is_left_by_a_run(const std::string& name) {
-  return name == ShardWriter::kPartialFolder ||
+  return name == ShardWriter::kPartialFolder || name == kIndexFileName ||
          (name.starts_with("model-") && name.ends_with(".safetensors"));
 }
 
@@ -71,13 +75,26 @@ void check_output_directory(const fs::path& source, const fs::path& output) {
       .hint("choose another directory or empty this one");
 }
 
-OutputDirectory::OutputDirectory(const fs::path& source, const fs::path& output) : path_(output) {
+uint64_t bytes_of_unfinished_job(const fs::path& output) {
+  uint64_t bytes = 0;
+  std::error_code code;
+  if (output.empty() || !is_unfinished_run(output)) return 0;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(output, code)) {
+    struct stat status{};
+    if (::stat(entry.path().c_str(), &status) == 0 && S_ISREG(status.st_mode))
+      bytes += static_cast<uint64_t>(status.st_blocks) * 512;
+  }
+  return bytes;
+}
+
+OutputDirectory::OutputDirectory(const fs::path& source, const fs::path& output, Contents contents)
+    : path_(output) {
   check_output_directory(source, output);
   std::error_code code;
   created_ = fs::create_directories(path_, code);
   check(code, "create a directory", path_);
   was_empty_ = created_ || fs::is_empty(path_, code);
-  if (!was_empty_) remove_contents(path_, is_left_by_a_run);
+  if (!was_empty_ && contents == Contents::cleared) remove_contents(path_, is_left_by_a_run);
 }
 
 OutputDirectory::~OutputDirectory() {

@@ -2,6 +2,7 @@
 // fails.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 
 namespace qround::quant {
@@ -11,12 +12,19 @@ namespace qround::quant {
 void check_output_directory(const std::filesystem::path& source,
                             const std::filesystem::path& output);
 
+// What a killed run left takes on the disk; continuing or replacing it needs no more for these
+// bytes.
+uint64_t bytes_of_unfinished_job(const std::filesystem::path& output);
+
 // Between construction and keep() the directory's contents are this job's: the destructor removes
 // them, and the directory itself where the job created it.
 class OutputDirectory {
  public:
-  // Checks as above, creates the directory and removes what a killed run left. Throws Error.
-  OutputDirectory(const std::filesystem::path& source, const std::filesystem::path& output);
+  enum class Contents { cleared, kept };  // what a killed run left
+
+  // Checks as above and creates the directory. Throws Error.
+  OutputDirectory(const std::filesystem::path& source, const std::filesystem::path& output,
+                  Contents contents);
   ~OutputDirectory();
   OutputDirectory(const OutputDirectory&) = delete;
   OutputDirectory& operator=(const OutputDirectory&) = delete;

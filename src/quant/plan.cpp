@@ -26,10 +26,11 @@ std::string row_text(const PlanRow& row) {
                      bytes_text(row.bytes_after), row.reason);
 }
 
-std::string resource_text(const char* name, uint64_t needed, uint64_t there) {
+std::string resource_text(const char* name, uint64_t needed, uint64_t there,
+                          const char* there_is = "free") {
   const uint64_t missing = shortfall(needed, there);
-  return fmt::format("{:<10}{} needed, {} free{}\n", name, bytes_text(needed), bytes_text(there),
-                     missing > 0 ? fmt::format(": {} short", bytes_text(missing)) : "");
+  return fmt::format("{:<10}{} needed, {} {}{}\n", name, bytes_text(needed), bytes_text(there),
+                     there_is, missing > 0 ? fmt::format(": {} short", bytes_text(missing)) : "");
 }
 
 }  // namespace
@@ -50,8 +51,13 @@ uint64_t Plan::disk_shortfall_bytes() const {
   return shortfall(disk_needed_bytes, disk_free_bytes);
 }
 
+uint64_t Plan::memory_limit_bytes() const {
+  return memory_budget_bytes > 0 ? memory_budget_bytes : memory_available_bytes;
+}
+
 uint64_t Plan::memory_shortfall_bytes() const {
-  return memory_available_bytes == 0 ? 0 : shortfall(memory_needed_bytes, memory_available_bytes);
+  const uint64_t limit = memory_limit_bytes();
+  return limit == 0 ? 0 : shortfall(memory_needed_bytes, limit);
 }
 
 Json to_json(const Plan& plan) {
@@ -75,6 +81,9 @@ Json to_json(const Plan& plan) {
                        {"bytes_after", plan.bytes_after},
                        {"memory_needed_bytes", plan.memory_needed_bytes},
                        {"memory_available_bytes", plan.memory_available_bytes},
+                       {"memory_budget_bytes", plan.memory_budget_bytes},
+                       {"activation_bytes", plan.activation_bytes},
+                       {"activations_on_disk", plan.activations_on_disk},
                        {"disk_needed_bytes", plan.disk_needed_bytes},
                        {"disk_free_bytes", plan.disk_free_bytes},
                        {"disk_shortfall_bytes", plan.disk_shortfall_bytes()},
@@ -98,7 +107,12 @@ std::string plan_text(const Plan& plan) {
                       bytes_text(plan.bytes_after),
                       8.0 * static_cast<double>(plan.bytes_after) /
                           static_cast<double>(std::max<int64_t>(plan.parameters, 1)));
-  text += resource_text("memory", plan.memory_needed_bytes, plan.memory_available_bytes);
+  text += resource_text("memory", plan.memory_needed_bytes, plan.memory_limit_bytes(),
+                        plan.memory_budget_bytes > 0 ? "allowed" : "free");
+  if (plan.activation_bytes > 0) {
+    text += fmt::format("{:<10}{} of hidden states, {}\n", "", bytes_text(plan.activation_bytes),
+                        plan.activations_on_disk ? "kept on the disk" : "kept in memory");
+  }
   text += resource_text("disk", plan.disk_needed_bytes, plan.disk_free_bytes);
   for (const std::string& note : plan.notes) text += "note: " + note + "\n";
   return text;
@@ -112,11 +126,17 @@ void check_resources(const Plan& plan) {
         .actual(bytes_text(plan.disk_free_bytes) + " free")
         .hint("free some disk space or choose an output directory on another disk");
   }
+  if (plan.memory_shortfall_bytes() > 0 && plan.memory_budget_bytes > 0) {
+    throw Error("the memory budget is too small", ErrorKind::resource)
+        .expected(fmt::format("--memory {}M or more", plan.memory_needed_bytes / (1 << 20) + 1))
+        .actual(bytes_text(plan.memory_budget_bytes))
+        .hint("raise it, or lower --batch-size or --seqlen");
+  }
   if (plan.memory_shortfall_bytes() > 0) {
     throw Error("not enough free memory", ErrorKind::resource)
         .expected(bytes_text(plan.memory_needed_bytes) + " free")
         .actual(bytes_text(plan.memory_available_bytes) + " free")
-        .hint("use fewer --threads or close other programs");
+        .hint("lower --batch-size, --seqlen or --threads, or close other programs");
   }
 }
 

@@ -33,10 +33,14 @@ struct Plan {
   uint64_t bytes_before = 0, bytes_after = 0;  // of tensor data
   uint64_t memory_needed_bytes = 0;            // anonymous; mapped file pages come and go beside it
   uint64_t memory_available_bytes = 0;         // 0: unknown
+  uint64_t memory_budget_bytes = 0;            // asked for; 0: none
+  uint64_t activation_bytes = 0;               // hidden states of the calibration sequences
+  bool activations_on_disk = false;            // else part of memory_needed_bytes
   uint64_t disk_needed_bytes = 0;
   uint64_t disk_free_bytes = 0;
   std::vector<std::string> notes;  // what a person should know before the job runs
 
+  uint64_t memory_limit_bytes() const;  // the budget or, without one, what is available
   uint64_t disk_shortfall_bytes() const;
   uint64_t memory_shortfall_bytes() const;
 };

@@ -116,6 +116,22 @@ std::vector<std::string> notes(const PlannedJob& job, const CheckpointCensus& ce
   return notes;
 }
 
+// Hidden states go to the disk where memory is too small for them.
+void plan_memory(const PlannedJob& job, Plan& plan) {
+  plan.memory_available_bytes = available_memory_bytes();
+  plan.memory_budget_bytes = job.spec.memory_budget_bytes;
+  plan.memory_needed_bytes = estimate_memory(job.exports, job.spec.threads);
+  if (!job.spec.recipe) return;
+  const BlockCascade::Needs needs =
+      BlockCascade::needs(job.config, job.exports, *job.spec.recipe,
+                          job.spec.policy.scheme.group_size, job.spec.threads);
+  plan.memory_needed_bytes += needs.block_bytes;
+  plan.activation_bytes = needs.stream_bytes;
+  const uint64_t limit = plan.memory_limit_bytes();
+  plan.activations_on_disk = limit != 0 && plan.memory_needed_bytes + plan.activation_bytes > limit;
+  if (!plan.activations_on_disk) plan.memory_needed_bytes += plan.activation_bytes;
+}
+
 Plan make_plan(const PlannedJob& job, const CheckpointCensus& census) {
   Plan plan;
   plan.source = job.spec.source.string();
@@ -132,17 +148,13 @@ Plan make_plan(const PlannedJob& job, const CheckpointCensus& census) {
     plan.tensors_after += static_cast<int64_t>(shard.layout.entries.size());
   plan.bytes_before = job.source.total_bytes();
   plan.bytes_after = job.shards.tensor_bytes;
-  plan.memory_needed_bytes = estimate_memory(job.exports, job.spec.threads);
-  if (job.spec.recipe) {
-    plan.memory_needed_bytes +=
-        BlockCascade::estimate_memory(job.config, job.exports, *job.spec.recipe,
-                                      job.spec.policy.scheme.group_size, job.spec.threads);
-  }
-  plan.memory_available_bytes = available_memory_bytes();
+  plan_memory(job, plan);
   plan.disk_needed_bytes = job.shards.file_bytes + job.shards.index().dump({.indent = 2}).size() +
                            other_file_bytes(job.source) + kDiskReserveBytes;
+  if (plan.activations_on_disk) plan.disk_needed_bytes += plan.activation_bytes;
   plan.disk_free_bytes =
-      free_disk_bytes(job.spec.output.empty() ? job.spec.source : job.spec.output);
+      free_disk_bytes(job.spec.output.empty() ? job.spec.source : job.spec.output) +
+      bytes_of_unfinished_job(job.spec.output);
   return plan;
 }
 

@@ -11,11 +11,6 @@ namespace {
 // Rows handled at a time: a few pages of every array.
 constexpr int64_t kRowsPerBlock = 16;
 
-void pack_nibbles(const uint8_t* codes, size_t count, uint8_t* packed) {
-  for (size_t i = 0; i < count / 2; ++i)
-    packed[i] = static_cast<uint8_t>(codes[2 * i] | codes[2 * i + 1] << 4);
-}
-
 void unpack_nibbles(const uint8_t* packed, size_t count, uint8_t* codes) {
   for (size_t i = 0; i < count / 2; ++i) {
     codes[2 * i] = packed[i] & 15;
@@ -24,6 +19,11 @@ void unpack_nibbles(const uint8_t* packed, size_t count, uint8_t* codes) {
 }
 
 }  // namespace
+
+void pack_nibbles(const uint8_t* codes, size_t count, uint8_t* packed) {
+  for (size_t i = 0; i < count / 2; ++i)
+    packed[i] = static_cast<uint8_t>(codes[2 * i] | codes[2 * i + 1] << 4);
+}
 
 RoundingState::RoundingState(std::vector<TunedLinear> linears, int64_t group_size,
                              const TuneRecipe& recipe, const ops::OpTable& ops, Threads threads)
@@ -95,22 +95,20 @@ void RoundingState::for_row_blocks(
                [&](size_t i, int) { body(blocks[i].linear_idx, blocks[i].begin, blocks[i].end); });
 }
 
-RoundingSnapshot RoundingState::snapshot() const {
-  RoundingSnapshot snapshot;
-  snapshot.packed_codes.resize(n_weights_ / 2);
-  snapshot.scales.resize(n_groups_);
+void RoundingState::snapshot(RoundingSnapshot& into) const {
+  into.packed_codes.resize(n_weights_ / 2);
+  into.scales.resize(n_groups_);
   for_row_blocks([&](size_t linear_idx, int64_t begin, int64_t end) {
     const Place& place = places_[linear_idx];
     const int64_t k = linears_[linear_idx].weight.k;
     std::vector<uint8_t> codes(static_cast<size_t>((end - begin) * k));
     ops_.sign_round(
         linears_[linear_idx].weight, rule_, rows_of(linear_idx, begin, end),
-        {.codes = codes.data() - begin * k, .scales = snapshot.scales.data() + place.first_group});
+        {.codes = codes.data() - begin * k, .scales = into.scales.data() + place.first_group});
     pack_nibbles(
         codes.data(), codes.size(),
-        snapshot.packed_codes.data() + (place.first_weight + static_cast<size_t>(begin * k)) / 2);
+        into.packed_codes.data() + (place.first_weight + static_cast<size_t>(begin * k)) / 2);
   });
-  return snapshot;
 }
 
 void RoundingState::restore(const RoundingSnapshot& snapshot) {

@@ -26,6 +26,9 @@ struct RoundingSnapshot {
   std::vector<uint16_t> scales;       // f16 bits
 };
 
+// Codes [count], 0..15 each, to the packed form; `count` is even.
+void pack_nibbles(const uint8_t* codes, size_t count, uint8_t* packed);
+
 class RoundingState {
  public:
   // v = 0, alpha = beta = 1. K of every map is a multiple of group_size.
@@ -44,7 +47,7 @@ class RoundingState {
   void step(size_t linear_idx, int64_t begin, int64_t end, const float* gradient,
             int64_t iteration);
 
-  RoundingSnapshot snapshot() const;
+  void snapshot(RoundingSnapshot& into) const;
   // Makes the effective weights those of a snapshot. No step may follow.
   void restore(const RoundingSnapshot& snapshot);
 

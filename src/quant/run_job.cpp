@@ -1,253 +1,283 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
+#include <filesystem>
+#include <memory>
 #include <optional>
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "base/memory.h"
+#include "base/stopwatch.h"
 #include "checkpoint/copy_files.h"
+#include "checkpoint/partial_shards.h"
 #include "checkpoint/quantization_config.h"
-#include "quant/block_cascade.h"
 #include "quant/error_statistics.h"
 #include "quant/export_config.h"
 #include "quant/export_stream.h"
 #include "quant/job.h"
+#include "quant/job_journal.h"
+#include "quant/job_report.h"
+#include "quant/job_tuning.h"
 #include "quant/output_directory.h"
 #include "quant/read_ahead.h"
 #include "quant/round_to_nearest.h"
+#include "quant/stored_rounding.h"
 #include "verify/verify.h"
 
 namespace qround::quant {
 namespace {
 
+namespace fs = std::filesystem;
+
 // Files the job writes itself; those of the source are not copied over.
 const std::vector<std::string> kOwnFiles = {"config.json", "quantization_config.json",
                                             std::string(kReportFileName)};
 
-class Stopwatch {
+bool is_published(const fs::path& output) {
+  std::error_code ignored;
+  return fs::exists(output / kIndexFileName, ignored);
+}
+
+// The steps of an unfinished job whose tensors still are what was written: as many as stand at the
+// beginning without a gap.
+size_t count_intact(const PlannedJob& job, const std::vector<StepRecord>& records,
+                    const PartialShards& shards) {
+  size_t n_steps = 0;
+  while (n_steps < records.size() &&
+         stored_crc32(job.exports.steps[n_steps], shards) == records[n_steps].int4_crc32) {
+    ++n_steps;
+  }
+  return n_steps;
+}
+
+// Writes the steps of a job that are not written yet.
+class StepWriter {
  public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  StepWriter(const PlannedJob& job, JobTuning* tuning, ShardWriter& writer, JobJournal& journal,
+             std::vector<StepRecord>& records, Progress& progress, const std::atomic<bool>* stop)
+      : job_(job),
+        tuning_(tuning),
+        journal_(journal),
+        records_(records),
+        read_ahead_(job.source, job.exports),
+        stream_(job.source, writer, tuning == nullptr ? progress : silent_, stop) {}
+
+  void run() {
+    const std::vector<ExportStep>& steps = job_.exports.steps;
+    const size_t n_done = records_.size();
+    records_.resize(steps.size());  // the stream's thread reads them
+    for (size_t i = 0; i < n_done; ++i) read_ahead_.advance(steps[i].items.size());
+    for (size_t i = n_done; i < steps.size(); ++i) write(steps[i], records_[i]);
+    stream_.wait();
   }
 
  private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
-int64_t iterations(const JobSpec& spec) { return spec.recipe ? spec.recipe->iterations : 0; }
-
-// Rounds one step of the plan and hands its tensors to the stream in the plan's order. `tuned` has
-// the rounding of this step, or is null: to nearest.
-void round_step(const PlannedJob& job, const ExportStep& step, const BlockCascade* tuned,
-                ReadAhead& read_ahead, ExportStream& stream, ErrorStatistics& errors) {
-  for (const std::span<const ExportItem> items : batches(step)) {
-    read_ahead.advance(items.size());
-    if (items.front().linear == nullptr) {
-      stream.copy(items.front());
-      continue;
+  void write(const ExportStep& step, StepRecord& record) {
+    const Stopwatch stopwatch;
+    const BlockCascade* tuned = nullptr;
+    if (tuning_ != nullptr && JobTuning::passes(step)) {
+      record.tuning = to_json(tuning_->tune(step));
+      tuned = &tuning_->cascade();
     }
-    PackedBatch& batch = stream.free_batch();
+    for (const std::span<const ExportItem> items : batches(step)) {
+      read_ahead_.advance(items.size());
+      if (items.front().linear == nullptr) {
+        stream_.copy(items.front());
+      } else {
+        stream_.push(round(items, tuned, record));
+      }
+    }
+    record.seconds = stopwatch.seconds();
+    stream_.commit([this, &record](uint32_t crc32) {
+      record.int4_crc32 = crc32;
+      journal_.append(record);
+    });
+  }
+
+  PackedBatch& round(std::span<const ExportItem> items, const BlockCascade* tuned,
+                     StepRecord& record) {
+    PackedBatch& batch = stream_.free_batch();
     batch.reset(items);
     if (tuned != nullptr) {
-      tuned->pack(batch, job.spec.threads);
+      tuned->pack(batch, job_.spec.threads);
     } else {
-      round_to_nearest(batch, job.spec.threads);
+      round_to_nearest(batch, job_.spec.threads);
     }
     for (const PackedLinear& linear : batch.linears()) {
-      errors.add(linear);
+      record.relative_errors.push_back(linear.relative_error);
       const TensorEntry& pages = linear.item->pages;
-      job.source.files()[pages.file_idx].release(pages);
+      job_.source.files()[pages.file_idx].release(pages);
     }
-    stream.push(batch);
+    return batch;
   }
-}
 
-bool has_int4(const ExportStep& step) {
-  return std::any_of(step.items.begin(), step.items.end(),
-                     [](const ExportItem& item) { return item.linear != nullptr; });
-}
+  const PlannedJob& job_;
+  JobTuning* tuning_;
+  JobJournal& journal_;
+  std::vector<StepRecord>& records_;
+  Progress silent_;
+  ReadAhead read_ahead_;
+  ExportStream stream_;
+};
 
-// Learned rounding of a job: what it works with, and what it reports.
-class Tuning {
+// One run of a job, from what earlier runs left to a published checkpoint.
+class JobRun {
  public:
-  Tuning(const PlannedJob& job, Progress& progress, const std::atomic<bool>* stop)
-      : job_(job),
-        progress_(progress),
-        stop_(stop),
-        data_(load_calibration(calibration_options(job.spec), job.spec.source)),
-        cascade_(job.source, job.config, job.table, data_, *job.spec.recipe,
-                 job.spec.policy.scheme.group_size,
-                 {ops::select_backend(job.spec.backend), {job.spec.threads, workspace_}}) {}
-
-  // Tunes the step if it is a text block; null: round it to nearest.
-  const BlockCascade* tune(const ExportStep& step) {
-    if (step.part != Part::text || step.block < 0) return nullptr;
-    const auto tell = [&](const TuneProgress& now) {
-      if (now.iteration % kTellEvery != 0) return;
-      progress_.line(fmt::format("{}: iteration {} of {}, loss {:.3g} (first {:.3g})", step.label,
-                                 now.iteration, job_.spec.recipe->iterations, now.loss,
-                                 now.first_loss));
-    };
-    BlockRecord record = cascade_.tune(step.block, step.items, tell, stop_);
-    progress_.line(fmt::format("{}: loss {:.4g} -> {:.4g} after {} steps, {}{}", step.label,
-                               record.loss_before, record.loss_after, record.kept_iteration,
-                               duration_text(record.seconds), expert_text(record)));
-    records_.push_back(to_json(record));
-    return has_int4(step) ? &cascade_ : nullptr;
+  JobRun(const PlannedJob& job, Progress& progress, const std::atomic<bool>* stop)
+      : job_(job), progress_(progress), stop_(stop) {
+    if (job.spec.recipe) data_ = load_calibration(job);
+    identity_ = job_identity(job, data_ ? data_->sha256 : "");
+    if (job.spec.restart) return;
+    unfinished_ = find_unfinished_job(job.spec.output);
+    if (unfinished_) check_same_job(*unfinished_, identity_, job.spec.output);
   }
 
-  Json report() const {
-    return Json::object({{"data_sha256", data_.sha256},
-                         {"samples", data_.samples},
-                         {"length", data_.length},
-                         {"blocks", Json(records_)}});
+  void run() {
+    OutputDirectory directory(
+        job_.spec.source, job_.spec.output,
+        unfinished_ ? OutputDirectory::Contents::kept : OutputDirectory::Contents::cleared);
+    if (unfinished_) records_ = std::move(unfinished_->records);
+    if (!unfinished_ || !is_published(job_.spec.output)) {
+      try {
+        write_checkpoint();
+      } catch (const Error& error) {
+        keeps_steps_ = is_worth_keeping(error);
+        if (keeps_steps_) directory.keep();
+        throw;
+      }
+    }
+    directory.keep();
   }
+
+  // After a failure: the steps that stay for another run; 0: nothing stays.
+  size_t n_kept_steps() const { return keeps_steps_ ? n_durable_steps_ : 0; }
+
+  void add_to(Report& report) const {
+    ErrorStatistics errors;
+    Json::Array blocks;
+    for (size_t i = 0; i < records_.size(); ++i) {
+      size_t n_linears = 0;
+      for (const ExportItem& item : job_.exports.steps[i].items) {
+        if (item.linear == nullptr) continue;
+        errors.add(item, records_[i].relative_errors.at(n_linears++));
+      }
+      if (!records_[i].tuning.is_null()) blocks.push_back(records_[i].tuning);
+    }
+    report.errors = errors.by_kind();
+    report.worst = errors.worst();
+    if (!data_) return;
+    report.tuning = Json::object({{"data_sha256", data_->sha256},
+                                  {"samples", data_->samples},
+                                  {"length", data_->length},
+                                  {"blocks", Json(std::move(blocks))}});
+  }
+
+  double seconds_of_earlier_runs() const { return seconds_before_; }
 
  private:
-  static constexpr int64_t kTellEvery = 100;
-
-  static CalibrationOptions calibration_options(const JobSpec& spec) {
-    CalibrationOptions options = spec.calibration;
-    options.samples = spec.recipe->samples;
-    options.length = spec.recipe->length;
-    options.seed = spec.recipe->seed;
-    return options;
+  // Plain rounding that failed is done again faster than it is explained; what somebody stopped, or
+  // what was learned, stays.
+  bool is_worth_keeping(const Error& error) const {
+    if (n_durable_steps_ == 0) return false;
+    return error.kind() == ErrorKind::interrupted ||
+           std::any_of(records_.begin(),
+                       records_.begin() + static_cast<std::ptrdiff_t>(n_durable_steps_),
+                       [](const StepRecord& record) { return !record.tuning.is_null(); });
   }
-  static std::string expert_text(const BlockRecord& record) {
-    std::vector<int64_t> tokens = record.expert_tokens;
-    if (tokens.empty()) return "";
-    std::sort(tokens.begin(), tokens.end());
-    const auto unused = std::count(tokens.begin(), tokens.end(), 0);
-    return fmt::format(", tokens per expert: {} least, {} median{}", tokens.front(),
-                       tokens[tokens.size() / 2],
-                       unused > 0 ? fmt::format(", {} experts without any", unused) : "");
+
+  void write_checkpoint() {
+    const fs::path& output = job_.spec.output;
+    ShardWriter writer(output, job_.shards,
+                       unfinished_ ? ShardWriter::Start::continued : ShardWriter::Start::empty);
+    const PartialShards left(output, job_.shards);
+    JobJournal journal = open_journal(writer, left);
+    n_durable_steps_ = journal.n_steps();
+    const std::unique_ptr<JobTuning> tuning = make_tuning(left);
+    start_progress();
+    try {
+      StepWriter(job_, tuning.get(), writer, journal, records_, progress_, stop_).run();
+    } catch (...) {
+      n_durable_steps_ = journal.n_steps();
+      throw;
+    }
+    n_durable_steps_ = journal.n_steps();
+    write_other_files(writer);
+    progress_.finish();
+  }
+
+  JobJournal open_journal(ShardWriter& writer, const PartialShards& left) {
+    if (!unfinished_) return JobJournal::create(job_, identity_);
+    const size_t n_steps = count_intact(job_, records_, left);
+    records_.resize(n_steps);
+    for (size_t i = 0; i < n_steps; ++i) {
+      seconds_before_ += records_[i].seconds;
+      for (const ExportItem& item : job_.exports.steps[i].items) {
+        for (const std::string& name : item.written_names()) writer.adopt(name);
+      }
+    }
+    progress_.line(fmt::format("continuing: {} of {} steps were done by an earlier run", n_steps,
+                               job_.exports.steps.size()));
+    return JobJournal::resume(job_, n_steps);
+  }
+
+  // With the streams of hidden states where the first step that is not done needs them.
+  std::unique_ptr<JobTuning> make_tuning(const PartialShards& left) {
+    const std::vector<ExportStep>& steps = job_.exports.steps;
+    const auto first = steps.begin() + static_cast<std::ptrdiff_t>(records_.size());
+    if (!data_ || std::none_of(first, steps.end(), JobTuning::passes)) return nullptr;
+    const fs::path folder =
+        job_.plan.activations_on_disk ? job_.spec.output / ShardWriter::kPartialFolder : fs::path();
+    auto tuning = std::make_unique<JobTuning>(job_, *data_, folder, progress_, stop_);
+    for (auto step = steps.begin(); step != first; ++step) {
+      if (!JobTuning::passes(*step)) continue;
+      if (stop_ != nullptr && *stop_) throw Error("interrupted", ErrorKind::interrupted);
+      tuning->replay(*step, left);
+    }
+    return tuning;
+  }
+
+  void start_progress() {
+    uint64_t bytes = 0, iterations = 0;
+    for (size_t i = records_.size(); i < job_.exports.steps.size(); ++i) {
+      const ExportStep& step = job_.exports.steps[i];
+      for (const ExportItem& item : step.items) bytes += item.source.bytes();
+      if (data_ && JobTuning::passes(step))
+        iterations += static_cast<uint64_t>(job_.spec.iterations());
+    }
+    if (iterations > 0) {
+      progress_.start("quantize", iterations, Progress::Unit::items);
+    } else {
+      progress_.start("quantize", bytes);
+    }
+  }
+
+  // The index goes last: without it the directory is no checkpoint.
+  void write_other_files(ShardWriter& writer) {
+    copy_other_files(job_.source, job_.spec.output, kOwnFiles);
+    write_config_files(
+        job_.spec.output, job_.source.config(),
+        export_config(job_.table, job_.decisions, job_.spec.policy.scheme, job_.spec.iterations()));
+    writer.finish();
   }
 
   const PlannedJob& job_;
   Progress& progress_;
   const std::atomic<bool>* stop_;
-  ops::Workspace workspace_;
-  CalibrationData data_;
-  BlockCascade cascade_;
-  Json::Array records_;
+  std::optional<CalibrationData> data_;
+  Json identity_;
+  std::optional<UnfinishedJob> unfinished_;
+  std::vector<StepRecord> records_;
+  size_t n_durable_steps_ = 0;
+  bool keeps_steps_ = false;
+  double seconds_before_ = 0;
 };
 
-ErrorStatistics write_tensors(const PlannedJob& job, Tuning* tuning, ShardWriter& writer,
-                              Progress& progress, const std::atomic<bool>* stop) {
-  ErrorStatistics errors;
-  ReadAhead read_ahead(job.source, job.exports);
-  ExportStream stream(job.source, writer, progress, stop);
-  for (const ExportStep& step : job.exports.steps) {
-    const BlockCascade* tuned = tuning == nullptr ? nullptr : tuning->tune(step);
-    round_step(job, step, tuned, read_ahead, stream, errors);
-  }
-  stream.wait();
-  return errors;
-}
-
-// The index goes last: without it the directory is no checkpoint.
-void write_other_files(const PlannedJob& job, ShardWriter& writer) {
-  copy_other_files(job.source, job.spec.output, kOwnFiles);
-  write_config_files(
-      job.spec.output, job.source.config(),
-      export_config(job.table, job.decisions, job.spec.policy.scheme, iterations(job.spec)));
-  writer.finish();
-}
-
-std::vector<std::pair<std::string, Json>> recipe(const JobSpec& spec) {
-  Json::Array rules;
-  for (const PolicyRule& rule : spec.policy.rules) {
-    const bool keep = rule.action == PolicyRule::Action::keep;
-    rules.push_back(Json::object({{keep ? "keep" : "quantize", rule.pattern}}));
-  }
-  std::vector<std::pair<std::string, Json>> members = {
-      {"scheme", spec.policy.scheme.name()},
-      {"bits", Scheme::kBits},
-      {"group_size", spec.policy.scheme.group_size},
-      {"rounding", spec.recipe ? "learned" : "nearest"},
-      {"iters", iterations(spec)},
-      {"rules", Json(std::move(rules))},
-      {"max_shard_bytes", spec.max_shard_bytes}};
-  if (spec.recipe) members.emplace_back("learned_rounding", to_json(*spec.recipe));
-  return members;
-}
-
-// "source/" has an empty last name; a relative "." only tells when made absolute.
-std::string directory_name(const std::filesystem::path& path) {
-  std::filesystem::path whole = std::filesystem::absolute(path).lexically_normal();
-  if (!whole.has_filename()) whole = whole.parent_path();
-  return whole.filename().string();
-}
-
-Report start_report(const PlannedJob& job) {
-  Report report;
-  report.tool_version = job.spec.tool_version;
-  report.source = directory_name(job.spec.source);
-  report.source_config_sha256 = sha256_of_file(job.source.path() / "config.json");
-  std::error_code ignored;
-  if (std::filesystem::exists(job.source.path() / kIndexFileName, ignored))
-    report.source_index_sha256 = sha256_of_file(job.source.path() / kIndexFileName);
-  report.recipe = recipe(job.spec);
-  report.linears_quantized = job.plan.linears.quantized;
-  report.linears = job.plan.linears.total;
-  report.mtp_linears_quantized = job.plan.linears.mtp_quantized;
-  report.mtp_linears = job.plan.linears.mtp_total;
-  report.tensors_before = job.plan.tensors_before;
-  report.tensors_after = job.plan.tensors_after;
-  report.bytes_before = job.plan.bytes_before;
-  report.bytes_after = job.plan.bytes_after;
-  report.threads = job.spec.threads.count;
-  return report;
-}
-
-void add_outcome(const verify::Outcome& outcome, Report& report) {
-  report.rules_checked = outcome.checked();
-  report.rule_errors = outcome.count(verify::Severity::error);
-  report.rule_warnings = outcome.count(verify::Severity::warning);
-  for (const verify::RuleOutcome& rule : outcome.rules) {
-    for (const verify::Finding& finding : rule.findings.first()) {
-      report.findings.push_back({.rule = rule.rule,
-                                 .severity = std::string(severity_name(rule.severity)),
-                                 .tensor = finding.tensor,
-                                 .message = finding.message,
-                                 .expected = finding.expected,
-                                 .actual = finding.actual});
-    }
-  }
-}
-
-void throw_if_failed(const PlannedJob& job, const Report& report) {
-  if (report.rule_errors == 0) return;
-  for (const ReportFinding& finding : report.findings) {
-    if (finding.severity != severity_name(verify::Severity::error)) continue;
-    throw Error(fmt::format("the written checkpoint breaks {} rules' conditions, first '{}': {}",
-                            report.rule_errors, finding.rule, finding.message),
-                ErrorKind::check)
-        .file(job.spec.output)
-        .tensor(finding.tensor)
-        .expected(finding.expected)
-        .actual(finding.actual)
-        .hint("all findings stand in report.json");
-  }
-}
-
-void write_checkpoint(const PlannedJob& job, Progress& progress, const std::atomic<bool>* stop,
-                      Report& report) {
-  std::optional<Tuning> tuning;
-  if (job.spec.recipe) tuning.emplace(job, progress, stop);
-  OutputDirectory directory(job.spec.source, job.spec.output);
-  ShardWriter writer(job.spec.output, job.shards);
-  progress.start("quantize", job.exports.source_bytes);
-  const ErrorStatistics errors =
-      write_tensors(job, tuning ? &*tuning : nullptr, writer, progress, stop);
-  write_other_files(job, writer);
-  progress.finish();
-  directory.keep();
-  if (tuning) report.tuning = tuning->report();
-  report.errors = errors.by_kind();
-  report.worst = errors.worst();
+// What was done is not lost: the person should know.
+Error with_resume_hint(Error error, size_t n_steps, size_t n_all) {
+  const std::string hint =
+      fmt::format("{} of {} steps are done and kept: the same command continues", n_steps, n_all);
+  error.hint(error.hint().empty() ? hint : error.hint() + "; " + hint);
+  return error;
 }
 
 }  // namespace
@@ -257,13 +287,20 @@ Report run_job(const PlannedJob& job, Progress& progress, const std::atomic<bool
   PeakMemory memory;
   const Stopwatch total;
   Report report = start_report(job);
+  JobRun run(job, progress, stop);
   try {
-    write_checkpoint(job, progress, stop, report);
+    run.run();
+  } catch (const Error& error) {
+    progress.cancel();
+    if (run.n_kept_steps() == 0) throw;
+    throw with_resume_hint(error, run.n_kept_steps(), job.exports.steps.size());
   } catch (...) {
     progress.cancel();
     throw;
   }
-  report.seconds.emplace_back("quantize", total.seconds());
+  run.add_to(report);
+  const double before = run.seconds_of_earlier_runs();
+  report.seconds.emplace_back("quantize", before + total.seconds());
   const Stopwatch checking;
   add_outcome(verify::run({.directory = job.spec.output,
                            .source = &job.source,
@@ -272,9 +309,10 @@ Report run_job(const PlannedJob& job, Progress& progress, const std::atomic<bool
                           progress),
               report);
   report.seconds.emplace_back("verify", checking.seconds());
-  report.seconds.emplace_back("total", total.seconds());
+  report.seconds.emplace_back("total", before + total.seconds());
   report.peak_memory_bytes = memory.peak_bytes();
   write_report(job.spec.output, report);
+  JobJournal::remove(job.spec.output);
   throw_if_failed(job, report);
   return report;
 }

@@ -92,8 +92,8 @@ void TuneRecipe::validate() const {
   const int64_t trained = selection == Selection::held_out ? samples - held_out : samples;
   require(batch >= 1 && batch <= trained, "--batch-size",
           fmt::format("1 to {}, the sequences trained on", trained), static_cast<double>(batch));
-  require(rate() > 0 && rate() <= 0.1, "--lr", "more than 0, at most 0.1", rate());
-  require(rate_of_factors() <= 0.1, "--minmax-lr", "at most 0.1", rate_of_factors());
+  require(rate() > 0 && rate() <= 1, "--lr", "more than 0, at most 1", rate());
+  require(rate_of_factors() <= 1, "--minmax-lr", "at most 1", rate_of_factors());
   require(held_out >= 0 && held_out < samples, "--held-out", fmt::format("0 to {}", samples - 1),
           static_cast<double>(held_out));
 }

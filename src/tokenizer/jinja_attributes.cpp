@@ -15,7 +15,7 @@ namespace qround::jinja {
 namespace {
 
 Value is_integer(Runtime&, const Value& self, const Arguments& arguments) {
-  Parameters("is_integer", arguments, {});
+  refuse_arguments("is_integer", arguments);
   const double value = self.as_real();
   return Value::boolean(std::isfinite(value) && value == std::floor(value));
 }

@@ -98,8 +98,9 @@ BigInteger BigInteger::from_double(double value) {
 
 std::optional<int64_t> BigInteger::to_int64() const {
   if (limbs_.size() > 2) return std::nullopt;
-  uint64_t magnitude = 0;
-  for (size_t i = 0; i < limbs_.size(); ++i) magnitude |= uint64_t{limbs_[i]} << (kLimbBits * i);
+  const uint64_t low = limbs_.empty() ? 0 : limbs_[0];
+  const uint64_t high = limbs_.size() < 2 ? 0 : limbs_[1];
+  const uint64_t magnitude = high << kLimbBits | low;
   constexpr uint64_t kMinMagnitude = uint64_t{1} << 63;
   if (negative_) {
     if (magnitude > kMinMagnitude) return std::nullopt;

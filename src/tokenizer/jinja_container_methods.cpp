@@ -40,7 +40,7 @@ Value index(Runtime& runtime, const Value& self, const Arguments& arguments) {
 
 // Values cannot change, so the copy is the thing itself.
 Value copy(Runtime&, const Value& self, const Arguments& arguments) {
-  Parameters("copy", arguments, {});
+  refuse_arguments("copy", arguments);
   return self;
 }
 
@@ -54,7 +54,7 @@ Value get(Runtime& runtime, const Value& self, const Arguments& arguments) {
 
 template <View::Kind kKind>
 Value view(Runtime&, const Value& self, const Arguments& arguments) {
-  Parameters("dict method", arguments, {});
+  refuse_arguments("dict method", arguments);
   return Value::view({kKind, self.shared_dict()});
 }
 

@@ -68,4 +68,8 @@ bool Parameters::is_given(size_t index) const {
   return values_[index] != nullptr && !values_[index]->is_none();
 }
 
+void refuse_arguments(std::string_view function, const Arguments& arguments) {
+  [[maybe_unused]] const Parameters none(function, arguments, {});
+}
+
 }  // namespace qround::jinja

@@ -72,4 +72,7 @@ class Parameters {
   std::vector<const Value*> values_;
 };
 
+// For functions without parameters.
+void refuse_arguments(std::string_view function, const Arguments& arguments);
+
 }  // namespace qround::jinja

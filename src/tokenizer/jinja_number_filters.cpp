@@ -21,7 +21,7 @@ void refuse_undefined(const Value& value) {
 }
 
 Value absolute_value(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  Parameters("abs", arguments, {});
+  refuse_arguments("abs", arguments);
   return absolute(runtime.budget, input);
 }
 

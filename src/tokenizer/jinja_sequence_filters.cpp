@@ -22,13 +22,13 @@ namespace qround::jinja {
 namespace {
 
 Value first(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  Parameters("first", arguments, {});
+  refuse_arguments("first", arguments);
   if (auto item = iterate(runtime.budget, input)()) return *item;
   return Value::undefined_because("No first item, sequence was empty.");
 }
 
 Value last(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  Parameters("last", arguments, {});
+  refuse_arguments("last", arguments);
   const auto size = length(input);
   if (!size) throw Error(fmt::format("'{}' object is not reversible", input.type_name()));
   if (*size == 0) return Value::undefined_because("No last item, sequence was empty.");
@@ -39,7 +39,7 @@ Value last(Runtime& runtime, const Value& input, const Arguments& arguments) {
 }
 
 Value list(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  Parameters("list", arguments, {});
+  refuse_arguments("list", arguments);
   if (input.is_list()) return input;
   return Value::list(to_items(runtime.budget, input));
 }
@@ -58,7 +58,7 @@ std::string_view reversed_type(const Value& value) {
 }
 
 Value reversed(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  Parameters("reverse", arguments, {});
+  refuse_arguments("reverse", arguments);
   if (input.is_string()) {
     return slice(runtime.budget, input, {Value(), Value(), Value::integer(-1)});
   }
@@ -211,7 +211,7 @@ Value sum(Runtime& runtime, const Value& input, const Arguments& arguments) {
 }
 
 Next items(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  Parameters("items", arguments, {});
+  refuse_arguments("items", arguments);
   if (input.is_undefined()) return nothing();
   if (!input.is_dict()) throw Error("Can only get item pairs from a mapping.");
   return iterate(runtime.budget, Value::view({View::Kind::items, input.shared_dict()}));

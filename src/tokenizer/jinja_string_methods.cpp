@@ -41,7 +41,7 @@ void charge_pieces(Budget& budget, std::string_view text) {
 
 template <std::string (*kMap)(std::string_view)>
 Value mapped(Runtime& runtime, const Value& self, const Arguments& arguments) {
-  Parameters("str method", arguments, {});
+  refuse_arguments("str method", arguments);
   return like(runtime, self, kMap(self.bytes()));
 }
 
@@ -287,7 +287,7 @@ Value formatted_map(Runtime& runtime, const Value& self, const Arguments& argume
 // Whether there is at least one character and each is of the class.
 template <bool (*kIs)(char32_t)>
 Value all_are(Runtime& runtime, const Value& self, const Arguments& arguments) {
-  Parameters("str method", arguments, {});
+  refuse_arguments("str method", arguments);
   runtime.budget.scan(self.bytes().size());
   const std::string_view text = self.bytes();
   for (size_t offset = 0; offset < text.size();) {
@@ -308,7 +308,7 @@ Value empty_or_all_are(Runtime& runtime, const Value& self, const Arguments& arg
 // Whether some character has a case and all that have one have this one.
 template <bool (*kIs)(char32_t), bool (*kIsNot)(char32_t)>
 Value is_cased_as(Runtime& runtime, const Value& self, const Arguments& arguments) {
-  Parameters("str method", arguments, {});
+  refuse_arguments("str method", arguments);
   runtime.budget.scan(self.bytes().size());
   bool any = false;
   for (size_t offset = 0; offset < self.bytes().size();) {
@@ -320,7 +320,7 @@ Value is_cased_as(Runtime& runtime, const Value& self, const Arguments& argument
 }
 
 Value is_titled(Runtime& runtime, const Value& self, const Arguments& arguments) {
-  Parameters("istitle", arguments, {});
+  refuse_arguments("istitle", arguments);
   runtime.budget.scan(self.bytes().size());
   bool inside_word = false;
   bool any = false;

@@ -15,7 +15,7 @@ namespace {
 
 template <bool (*kHolds)(const Value&)>
 bool simple(Runtime&, const Value& value, const Arguments& arguments) {
-  Parameters("test", arguments, {});
+  refuse_arguments("test", arguments);
   return kHolds(value);
 }
 

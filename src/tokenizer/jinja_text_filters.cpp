@@ -36,7 +36,6 @@ Value capitalized(Runtime& runtime, const Value& input, const Arguments& argumen
 }
 
 Value trim(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  Parameters("trim", arguments, {"chars"});
   return call_method(runtime, input, "strip", arguments);
 }
 
@@ -46,7 +45,7 @@ bool starts_new_word(char32_t c) {
 
 // Words begin after white space and opening brackets, unlike in str.title().
 Value title(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  Parameters("title", arguments, {});
+  refuse_arguments("title", arguments);
   const Value text = soft_string(runtime, input);
   const std::string_view bytes = text.bytes();
   TextBuilder out(runtime.budget);
@@ -150,7 +149,7 @@ Value truncated(Runtime& runtime, const Value& input, const Arguments& arguments
 }
 
 Value word_count(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  Parameters("wordcount", arguments, {});
+  refuse_arguments("wordcount", arguments);
   const std::string text = to_str(runtime.budget, input);
   int64_t count = 0;
   bool inside = false;
@@ -164,18 +163,18 @@ Value word_count(Runtime& runtime, const Value& input, const Arguments& argument
 }
 
 Value escape(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  Parameters("escape", arguments, {});
+  refuse_arguments("escape", arguments);
   return Value::string(escaped(runtime.budget, input), true);
 }
 
 Value force_escape(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  Parameters("forceescape", arguments, {});
+  refuse_arguments("forceescape", arguments);
   const Value plain = Value::string(to_str(runtime.budget, input));
   return Value::string(escaped(runtime.budget, plain), true);
 }
 
 Value safe(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  Parameters("safe", arguments, {});
+  refuse_arguments("safe", arguments);
   return Value::string(to_str(runtime.budget, input), true);
 }
 
@@ -209,7 +208,7 @@ void append_quoted(TextBuilder& out, std::string_view text, bool for_query) {
 }
 
 Value url_encoded(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  Parameters("urlencode", arguments, {});
+  refuse_arguments("urlencode", arguments);
   TextBuilder out(runtime.budget);
   if (input.is_string() || !is_iterable(input)) {
     append_quoted(out, to_str(runtime.budget, input), false);

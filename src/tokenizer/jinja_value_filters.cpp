@@ -21,12 +21,12 @@ Value fallback(Runtime&, const Value& input, const Arguments& arguments) {
 }
 
 Value as_string(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  Parameters("string", arguments, {});
+  refuse_arguments("string", arguments);
   return soft_string(runtime, input);
 }
 
 Value count(Runtime&, const Value& input, const Arguments& arguments) {
-  Parameters("length", arguments, {});
+  refuse_arguments("length", arguments);
   if (const auto size = length(input)) return Value::integer(static_cast<int64_t>(*size));
   throw Error(fmt::format("object of type '{}' has no len()", input.type_name()));
 }

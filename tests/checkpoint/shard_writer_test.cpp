@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/partial_shards.h"
 #include "tests/checkpoint/test_directory.h"
 
 namespace qround {
@@ -163,6 +164,82 @@ TEST(ShardWriter, LooksUnfinishedUntilFinish) {
   writer.finish();
   expect_all(directory.path());
   EXPECT_FALSE(fs::exists(directory / ".partial"));
+}
+
+std::string contents_of(const fs::path& directory) {
+  std::string all;
+  for (const PlannedShard& shard : plan_shards(kTensors, {.max_shard_bytes = 100}).shards)
+    all += read_file(directory / shard.file_name);
+  return all;
+}
+
+// Stopped after every number of tensors, with the next one half written and some shards published.
+TEST(ShardWriter, ContinuesWhatAKilledRunLeft) {
+  const TestDirectory directory;
+  const ShardPlan plan = plan_shards(kTensors, {.max_shard_bytes = 100});
+  ShardWriter undisturbed(directory / "undisturbed", plan);
+  write_all(undisturbed);
+  undisturbed.finish();
+  for (size_t n_whole = 0; n_whole < kTensors.size(); ++n_whole) {
+    const fs::path output = directory / std::to_string(n_whole);
+    {
+      ShardWriter killed(output, plan);
+      for (size_t i = 0; i < n_whole; ++i)
+        killed.write(kTensors[i].name, view_of(kTensors[i], pattern(kTensors[i])));
+      killed.append(kTensors[n_whole].name,
+                    std::as_bytes(std::span("XYZ", kTensors[n_whole].bytes() / 2 % 3)));
+    }
+    const std::string first = plan.shards[0].file_name;
+    if (fs::exists(output / ".partial" / first))
+      fs::rename(output / ".partial" / first, output / first);
+    ShardWriter continued(output, plan, ShardWriter::Start::continued);
+    const PartialShards left(output, plan);
+    for (size_t i = 0; i < kTensors.size(); ++i) {
+      const std::string bytes = pattern(kTensors[i]);
+      if (i >= n_whole) {
+        continued.write(kTensors[i].name, view_of(kTensors[i], bytes));
+        continue;
+      }
+      const auto view = left.find(kTensors[i].name);
+      if (!bytes.empty()) {
+        ASSERT_TRUE(view) << kTensors[i].name;
+        EXPECT_EQ(std::string(reinterpret_cast<const char*>(view->data), view->bytes()), bytes);
+      }
+      continued.adopt(kTensors[i].name);
+    }
+    continued.finish();
+    EXPECT_EQ(contents_of(output), contents_of(directory / "undisturbed")) << n_whole;
+  }
+}
+
+TEST(ShardWriter, AfterAKillMissesTensorsThatAreNotAdopted) {
+  const TestDirectory directory;
+  const ShardPlan plan = plan_shards(kTensors);
+  {
+    ShardWriter killed(directory.path(), plan);
+    write_all(killed);
+  }
+  ShardWriter continued(directory.path(), plan, ShardWriter::Start::continued);
+  EXPECT_EQ(continued.written_bytes(), 0u);
+  EXPECT_THROW(continued.finish(), Error);
+}
+
+TEST(PartialShards, DoNotHaveWhatAFileIsTooShortFor) {
+  const TestDirectory directory;
+  const ShardPlan plan = plan_shards(kTensors);
+  {
+    ShardWriter writer(directory.path(), plan);
+    write_all(writer);
+  }
+  const fs::path file = directory.path() / ".partial" / plan.shards[0].file_name;
+  fs::resize_file(file, fs::file_size(file) - 1);
+  const PartialShards left(directory.path(), plan);
+  const TensorEntry& last = plan.shards[0].layout.entries.back();
+  EXPECT_FALSE(left.find(last.name));
+  EXPECT_TRUE(left.find(plan.shards[0].layout.entries.front().name));
+  EXPECT_FALSE(left.find("never.planned"));
+  fs::remove(file);
+  EXPECT_FALSE(PartialShards(directory.path(), plan).find(last.name));
 }
 
 TEST(ShardWriter, RefusesToFinishWithTensorsMissing) {

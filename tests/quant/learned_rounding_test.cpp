@@ -127,17 +127,18 @@ class Tuner : public testing::Test {
                                .samples = tuned.samples,
                                .length = tuned.length};
     const CalibrationData data = load_calibration(options, kSource / "models/pocket");
-    const auto floats = static_cast<size_t>(data.samples * data.length * model.config().hidden);
-    std::vector<float> x, y(floats);
-    for (const int32_t token : data.tokens) {
-      const auto row =
-          to_f32(checkpoint->view("model.language_model.embed_tokens.weight").slice(token));
-      x.insert(x.end(), row.begin(), row.end());
+    const int64_t hidden = model.config().hidden;
+    ActivationStore inputs(data.samples, data.length * hidden);
+    ActivationStore targets(data.samples, data.length * hidden);
+    for (size_t i = 0; i < data.tokens.size(); ++i) {
+      const auto row = to_f32(
+          checkpoint->view("model.language_model.embed_tokens.weight").slice(data.tokens[i]));
+      std::copy(row.begin(), row.end(), inputs.sample(0) + static_cast<int64_t>(i) * hidden);
+      std::copy(row.begin(), row.end(), targets.sample(0) + static_cast<int64_t>(i) * hidden);
     }
     const BlockWeights weights =
         load_block(*checkpoint, model.config(), model.table(), Part::text, 0);
-    const BlockData block{data.samples, data.length, x.data(), y.data()};
-    forward_samples(model.config(), weights, block, tuned.batch, y.data(), executor);
+    forward_samples(model.config(), weights, targets, {tuned.batch, data.length}, executor);
     std::vector<TunedLinear> linears;
     for (const Role role :
          {Role::in_proj_qkv, Role::out_proj, Role::expert_gate, Role::expert_down}) {
@@ -147,7 +148,7 @@ class Tuner : public testing::Test {
           {{role, expert}, p.module, std::get<ops::DenseWeight>(stored_weight(*checkpoint, p))});
     }
     BlockTuner tuner(model.config(), weights, linears, kGroup, tuned, executor);
-    return tuner.run(block, 0, nullptr);
+    return tuner.run({data.length, inputs, targets}, 0, nullptr);
   }
 };
 

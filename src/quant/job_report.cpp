@@ -1,0 +1,90 @@
+#include "quant/job_report.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/hash.h"
+
+namespace qround::quant {
+namespace {
+
+// "source/" has an empty last name; a relative "." only tells when made absolute.
+std::string directory_name(const std::filesystem::path& path) {
+  std::filesystem::path whole = std::filesystem::absolute(path).lexically_normal();
+  if (!whole.has_filename()) whole = whole.parent_path();
+  return whole.filename().string();
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, Json>> recipe_members(const JobSpec& spec) {
+  Json::Array rules;
+  for (const PolicyRule& rule : spec.policy.rules) {
+    const bool keep = rule.action == PolicyRule::Action::keep;
+    rules.push_back(Json::object({{keep ? "keep" : "quantize", rule.pattern}}));
+  }
+  std::vector<std::pair<std::string, Json>> members = {
+      {"scheme", spec.policy.scheme.name()},
+      {"bits", Scheme::kBits},
+      {"group_size", spec.policy.scheme.group_size},
+      {"rounding", spec.recipe ? "learned" : "nearest"},
+      {"iters", spec.iterations()},
+      {"rules", Json(std::move(rules))},
+      {"max_shard_bytes", spec.max_shard_bytes}};
+  if (spec.recipe) members.emplace_back("learned_rounding", to_json(*spec.recipe));
+  return members;
+}
+
+Report start_report(const PlannedJob& job) {
+  Report report;
+  report.tool_version = job.spec.tool_version;
+  report.source = directory_name(job.spec.source);
+  report.source_config_sha256 = sha256_of_file(job.source.path() / "config.json");
+  std::error_code ignored;
+  if (std::filesystem::exists(job.source.path() / kIndexFileName, ignored))
+    report.source_index_sha256 = sha256_of_file(job.source.path() / kIndexFileName);
+  report.recipe = recipe_members(job.spec);
+  report.linears_quantized = job.plan.linears.quantized;
+  report.linears = job.plan.linears.total;
+  report.mtp_linears_quantized = job.plan.linears.mtp_quantized;
+  report.mtp_linears = job.plan.linears.mtp_total;
+  report.tensors_before = job.plan.tensors_before;
+  report.tensors_after = job.plan.tensors_after;
+  report.bytes_before = job.plan.bytes_before;
+  report.bytes_after = job.plan.bytes_after;
+  report.threads = job.spec.threads.count;
+  return report;
+}
+
+void add_outcome(const verify::Outcome& outcome, Report& report) {
+  report.rules_checked = outcome.checked();
+  report.rule_errors = outcome.count(verify::Severity::error);
+  report.rule_warnings = outcome.count(verify::Severity::warning);
+  for (const verify::RuleOutcome& rule : outcome.rules) {
+    for (const verify::Finding& finding : rule.findings.first()) {
+      report.findings.push_back({.rule = rule.rule,
+                                 .severity = std::string(severity_name(rule.severity)),
+                                 .tensor = finding.tensor,
+                                 .message = finding.message,
+                                 .expected = finding.expected,
+                                 .actual = finding.actual});
+    }
+  }
+}
+
+void throw_if_failed(const PlannedJob& job, const Report& report) {
+  if (report.rule_errors == 0) return;
+  for (const ReportFinding& finding : report.findings) {
+    if (finding.severity != severity_name(verify::Severity::error)) continue;
+    throw Error(fmt::format("the written checkpoint breaks {} rules' conditions, first '{}': {}",
+                            report.rule_errors, finding.rule, finding.message),
+                ErrorKind::check)
+        .file(job.spec.output)
+        .tensor(finding.tensor)
+        .expected(finding.expected)
+        .actual(finding.actual)
+        .hint("all findings stand in report.json");
+  }
+}
+
+}  // namespace qround::quant

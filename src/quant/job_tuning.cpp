@@ -1,0 +1,77 @@
+#include "quant/job_tuning.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/memory.h"
+#include "base/stopwatch.h"
+#include "quant/stored_rounding.h"
+
+namespace qround::quant {
+namespace {
+
+std::string expert_text(std::vector<int64_t> tokens) {
+  if (tokens.empty()) return "";
+  std::sort(tokens.begin(), tokens.end());
+  const auto unused = std::count(tokens.begin(), tokens.end(), 0);
+  return fmt::format(", tokens per expert: {} least, {} median{}", tokens.front(),
+                     tokens[tokens.size() / 2],
+                     unused > 0 ? fmt::format(", {} experts without any", unused) : "");
+}
+
+}  // namespace
+
+CalibrationData load_calibration(const PlannedJob& job) {
+  CalibrationOptions options = job.spec.calibration;
+  options.samples = job.spec.recipe->samples;
+  options.length = job.spec.recipe->length;
+  options.seed = job.spec.recipe->seed;
+  return load_calibration(options, job.spec.source);
+}
+
+JobTuning::JobTuning(const PlannedJob& job, const CalibrationData& data,
+                     const std::filesystem::path& folder, Progress& progress,
+                     const std::atomic<bool>* stop)
+    : job_(job),
+      progress_(progress),
+      stop_(stop),
+      cascade_(job.source, job.config, job.table, data, *job.spec.recipe,
+               job.spec.policy.scheme.group_size, folder,
+               {ops::select_backend(job.spec.backend), {job.spec.threads, workspace_}}) {}
+
+void JobTuning::replay(const ExportStep& step, const PartialShards& shards) {
+  const Stopwatch stopwatch;
+  cascade_.replay(step.block, step.items, stored_rounding(step, shards, job_.spec.threads));
+  progress_.line(fmt::format("{}: done by an earlier run; replayed in {}", step.label,
+                             duration_text(stopwatch.seconds())));
+}
+
+BlockRecord JobTuning::tune(const ExportStep& step) {
+  prefetch_block_after(step);
+  const auto tell = [&](const TuneProgress& now) {
+    progress_.status(
+        fmt::format("{}: iteration {} of {}, loss {:.3g} (first {:.3g}, best {:.3g}), {}",
+                    step.label, now.iteration, job_.spec.recipe->iterations, now.loss,
+                    now.first_loss, now.best_loss, bytes_text(resident_memory().private_bytes())));
+    progress_.advance(1);
+  };
+  BlockRecord record = cascade_.tune(step.block, step.items, tell, stop_);
+  progress_.line(fmt::format("{}: loss {:.4g} -> {:.4g} after {} steps, {}{}", step.label,
+                             record.loss_before, record.loss_after, record.kept_iteration,
+                             duration_text(record.seconds), expert_text(record.expert_tokens)));
+  return record;
+}
+
+void JobTuning::prefetch_block_after(const ExportStep& step) {
+  const auto& steps = job_.exports.steps;
+  const auto next = std::find_if(steps.begin() + (&step - steps.data()) + 1, steps.end(),
+                                 [](const ExportStep& candidate) { return passes(candidate); });
+  if (next == steps.end()) return;
+  reading_.push([this, &items = next->items] {
+    for (const ExportItem& item : items)
+      job_.source.files()[item.pages.file_idx].prefetch(item.pages);
+  });
+}
+
+}  // namespace qround::quant

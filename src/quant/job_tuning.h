@@ -1,0 +1,47 @@
+// Learned rounding of a job, step by step, with what a person sees of it.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+
+#include "base/progress.h"
+#include "checkpoint/partial_shards.h"
+#include "quant/background_lane.h"
+#include "quant/block_cascade.h"
+#include "quant/calibration.h"
+#include "quant/job.h"
+
+namespace qround::quant {
+
+// The calibration tokens of a job with a recipe.
+CalibrationData load_calibration(const PlannedJob& job);
+
+class JobTuning {
+ public:
+  // References must outlive the object. `folder` is as in BlockCascade. Progress advances by
+  // iterations.
+  JobTuning(const PlannedJob& job, const CalibrationData& data, const std::filesystem::path& folder,
+            Progress& progress, const std::atomic<bool>* stop);
+
+  // Whether the calibration sequences pass through this step.
+  static bool passes(const ExportStep& step) { return step.part == Part::text && step.block >= 0; }
+
+  // A step that passes() and that an earlier run wrote.
+  void replay(const ExportStep& step, const PartialShards& shards);
+
+  // A step that passes(); cascade() then has its rounding. Throws Error of kind `interrupted`.
+  BlockRecord tune(const ExportStep& step);
+  const BlockCascade& cascade() const { return cascade_; }
+
+ private:
+  void prefetch_block_after(const ExportStep& step);
+
+  const PlannedJob& job_;
+  Progress& progress_;
+  const std::atomic<bool>* stop_;
+  ops::Workspace workspace_;
+  BlockCascade cascade_;
+  BackgroundLane reading_;  // asking for pages may wait for the disk
+};
+
+}  // namespace qround::quant
