@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 
 struct Options {
   std::string output;
+  bool plain = false;
   ComputeOptions compute;
 };
 
@@ -65,13 +66,24 @@ void headline(const std::string& text) {
   std::fflush(stdout);
 }
 
-void quantize(const fs::path& source, const fs::path& output, const ComputeOptions& compute) {
-  JobOptions options;
-  options.compute = compute;
-  const quant::PlannedJob job = quant::plan_job(options.spec(source, output));
+// The light recipe, on sequences as short as the pocket model's texts.
+quant::JobSpec job_of(const fs::path& source, const fs::path& output, const Options& options) {
+  JobOptions job;
+  job.compute = options.compute;
+  quant::JobSpec spec = job.spec(source, output);
+  if (options.plain) return spec;
+  spec.recipe = quant::recipe_by_name("light");
+  spec.recipe->length = 256;
+  spec.calibration.data = (source / "calibration.jsonl").string();
+  return spec;
+}
+
+void quantize(const fs::path& source, const fs::path& output, const Options& options) {
+  const quant::PlannedJob job = quant::plan_job(job_of(source, output, options));
   headline("qround plan");
   fmt::print("{}", plan_text(job.plan));
-  headline("qround quantize --iters 0");
+  headline(options.plain ? "qround quantize --iters 0"
+                         : "qround quantize --recipe light --seqlen 256 --data calibration.jsonl");
   Progress progress(standard_error_sink(false));
   const Report report = quant::run_job(job, progress, &interrupt_flag());
   fmt::print("{} of {} linear maps are int4\n", report.linears_quantized, report.linears);
@@ -118,7 +130,7 @@ int run(const Options& options) {
   fmt::print(
       "The pocket model: a trained network of 6.9 million parameters with the architecture of "
       "Qwen3.6-35B-A3B.\n");
-  quantize(source, folder.path(), options.compute);
+  quantize(source, folder.path(), options);
   const bool right = ask(folder.path(), options.compute);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -134,6 +146,7 @@ std::function<int()> setup_demo_command(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("-o,--output", options->output,
                  "Keep the int4 checkpoint in this folder; default: a temporary one");
+  app.add_flag("--plain", options->plain, "Round to nearest instead of learning: one second");
   add_compute_options(app, options->compute);
   return [options] { return run(*options); };
 }

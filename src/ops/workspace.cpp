@@ -19,15 +19,20 @@ void* Workspace::take_bytes(size_t bytes) {
     ++block_;
     used_ = 0;
   }
-  if (block_ == blocks_.size()) {
-    const size_t size = std::max({bytes, kMinBlock, reserved_bytes()});
-    blocks_.push_back(
-        {std::unique_ptr<std::byte[], Free>(new (std::align_val_t{kAlignment}) std::byte[size]),
-         size});
-  }
+  if (block_ == blocks_.size()) add_block(std::max({bytes, kMinBlock, reserved_bytes()}));
   void* taken = blocks_[block_].data.get() + used_;
   used_ += bytes;
   return taken;
+}
+
+void Workspace::add_block(size_t bytes) {
+  blocks_.push_back(
+      {std::unique_ptr<std::byte[], Free>(new (std::align_val_t{kAlignment}) std::byte[bytes]),
+       bytes});
+}
+
+void Workspace::reserve(size_t bytes) {
+  if (blocks_.empty()) add_block(std::max(bytes, kMinBlock));
 }
 
 size_t Workspace::reserved_bytes() const {

@@ -37,6 +37,9 @@ class Workspace {
     size_t block_, used_;
   };
 
+  // Makes one block of that size when nothing was taken yet, so that nothing is lost at the ends of
+  // blocks that turned out too small.
+  void reserve(size_t bytes);
   size_t reserved_bytes() const;
 
  private:
@@ -49,6 +52,7 @@ class Workspace {
   };
 
   void* take_bytes(size_t bytes);
+  void add_block(size_t bytes);
 
   std::vector<Block> blocks_;
   size_t block_ = 0;  // index of the block in use

@@ -58,9 +58,10 @@ class BlockCascade {
   // Fills the batch, whose items are of the block tuned last, from its rounding.
   void pack(PackedBatch& batch, Threads threads) const;
 
-  // What tuning takes: anonymous memory for a block, and for the streams memory or disk.
+  // What tuning takes: anonymous memory for a block, of which `scratch_bytes` come from the
+  // executor's workspace, and for the streams memory or disk.
   struct Needs {
-    uint64_t block_bytes = 0, stream_bytes = 0;
+    uint64_t block_bytes = 0, scratch_bytes = 0, stream_bytes = 0;
   };
   static Needs needs(const ModelConfig& config, const ExportPlan& plan, const TuneRecipe& recipe,
                      int64_t group_size, Threads threads);

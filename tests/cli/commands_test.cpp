@@ -20,10 +20,50 @@ std::vector<std::string> lines_of(const std::string& text) {
 }
 
 TEST_F(Commands, DemoAnswersRight) {
-  const ProgramResult demo = run("demo");
+  const ProgramResult demo = run("demo --plain");
   EXPECT_EQ(demo.status, 0) << demo.out << demo.err;
   EXPECT_NE(demo.out.find("Tokyo"), std::string::npos) << demo.out;
   EXPECT_NE(demo.out.find("12"), std::string::npos) << demo.out;
+}
+
+using FullCommands = Commands;
+
+TEST_F(FullCommands, DemoLearnsItsRoundingAndAnswersRight) {
+  const ProgramResult demo = run("demo");
+  EXPECT_EQ(demo.status, 0) << demo.out << demo.err;
+  EXPECT_NE(demo.err.find("layer 3: loss"), std::string::npos) << demo.err;
+}
+
+// What `plan` says a job takes is what it takes, where tuning outweighs the program itself.
+TEST_F(FullCommands, PlanPromisesTheMemoryOfTuning) {
+  const std::string options = " --iters 2 --nsamples 64 --seqlen 256 --batch-size 32 --data " +
+                              (pocket() / "calibration.jsonl").string() + " --json";
+  const Json plan = Json::parse(run("plan " + pocket().string() + options).out);
+  const double promised = plan.at("memory_needed_bytes").as_double();
+  const std::string out = (folder / "int4").string();
+  const ProgramResult quantize = run("quantize " + pocket().string() + " " + out + options);
+  ASSERT_EQ(quantize.status, 0) << quantize.err;
+  const double taken = Json::parse(quantize.out).at("peak_memory_bytes").as_double();
+  EXPECT_LE(taken, promised);
+  EXPECT_GE(taken, 0.8 * promised);
+}
+
+TEST_F(FullCommands, ABudgetMovesHiddenStatesToTheDiskAndIsKept) {
+  const std::string options = " --iters 1 --nsamples 256 --seqlen 256 --batch-size 4 --data " +
+                              (pocket() / "calibration.jsonl").string() + " --json --memory ";
+  const Json plan = Json::parse(run("plan " + pocket().string() + options + "100M").out);
+  EXPECT_TRUE(plan.at("activations_on_disk").as_bool());
+  const std::string out = (folder / "int4").string();
+  const ProgramResult quantize =
+      run("quantize " + pocket().string() + " " + out + options + "100M");
+  ASSERT_EQ(quantize.status, 0) << quantize.err;
+  EXPECT_LE(Json::parse(quantize.out).at("peak_memory_bytes").as_int(), int64_t{100} << 20);
+}
+
+TEST_F(Commands, ABudgetTooSmallForABlockIsRefusedWithTheSmallestThatWorks) {
+  const ProgramResult plan = run("plan " + pocket().string() + " --seqlen 256 --memory 20M");
+  EXPECT_EQ(plan.status, 3);
+  EXPECT_NE(plan.err.find("--memory"), std::string::npos) << plan.err;
 }
 
 TEST_F(Commands, QuantizedModelGeneratesFromItsOwnDirectory) {
