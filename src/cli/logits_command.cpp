@@ -89,10 +89,11 @@ class LogitsRun {
                Collection& out) const {
     for (int draft = 1; draft <= options_.mtp && static_cast<size_t>(draft) < ids.size(); ++draft) {
       const auto next = ids.subspan(static_cast<size_t>(draft));
-      BlockState state = model_.empty_mtp_state();
+      SequenceState state = model_.empty_mtp_state();
       rows.resize(next.size() * static_cast<size_t>(model_.config().hidden));
       std::vector<float> result(rows.size());
-      model_.mtp_forward(next, rows.data(), 0, state, result.data(), executor_);
+      const SequenceRows all{.state = &state, .tokens = static_cast<int64_t>(next.size())};
+      model_.mtp_forward(next, rows.data(), std::span(&all, 1), result.data(), executor_);
       add_logits(fmt::format("{}.mtp{}.logits", name, draft), result, out);
       rows = std::move(result);
     }

@@ -16,10 +16,23 @@ struct Executor {
   ops::OpContext context;
 };
 
-// hidden [T, H] is the residual stream, updated in place. `first_position` is the position of its
-// first token; `state` holds the tokens before it and is advanced by T. Queries, keys and values of
-// earlier calls are taken from it.
-void block_forward(const ModelConfig& config, const BlockWeights& weights, BlockState& state,
-                   int64_t first_position, int64_t tokens, float* hidden, const Executor& executor);
+// The next rows of one sequence in a batch.
+struct SequenceRows {
+  SequenceState* state = nullptr;
+  int64_t tokens = 0;
+  int64_t first_position = 0;  // of the first of them
+  bool tentative = false;      // at most state->max_tentative() tokens then
+};
+
+// hidden [T, H] is the residual stream of all rows, those of batch[0] first; updated in place. The
+// states hold the tokens before and have begun these (SequenceState::begin); whoever runs the last
+// block ends them. `mixer_index` counts the blocks with a mixer of the same kind before this one.
+// A row's result has the same bits whatever shares the batch.
+void block_forward(const ModelConfig& config, const BlockWeights& weights, int64_t mixer_index,
+                   std::span<const SequenceRows> batch, float* hidden, const Executor& executor);
+
+// Applies the updates a state owes (SequenceState::owes_updates) to this Gated DeltaNet layer.
+void settle_delta_net(const ModelConfig& config, int64_t mixer_index, SequenceState& state,
+                      const Executor& executor);
 
 }  // namespace qround

@@ -53,15 +53,19 @@ void Model::embed(std::span<const int32_t> ids, float* out) const {
   }
 }
 
-void Model::forward(std::span<const int32_t> ids, SequenceState& state, float* hidden,
-                    const Executor& executor, const Observer& observer) const {
+void Model::check_ids(std::span<const int32_t> ids) const {
   const auto outside = std::find_if(ids.begin(), ids.end(),
                                     [&](int32_t id) { return id < 0 || id >= config_.vocab; });
-  if (outside != ids.end()) {
-    throw Error("token id outside the vocabulary")
-        .expected(fmt::format("0 to {}", config_.vocab - 1))
-        .actual(fmt::format("{}", *outside));
-  }
+  if (outside == ids.end()) return;
+  throw Error("token id outside the vocabulary")
+      .expected(fmt::format("0 to {}", config_.vocab - 1))
+      .actual(fmt::format("{}", *outside));
+}
+
+void Model::forward(std::span<const int32_t> ids, std::span<const SequenceRows> batch,
+                    float* hidden, const Executor& executor, const Observer& observer) const {
+  check_ids(ids);
+  for (const SequenceRows& rows : batch) rows.state->begin(rows.tokens);
   const auto tokens = static_cast<int64_t>(ids.size());
   const std::span<const float> stream(hidden, static_cast<size_t>(tokens * config_.hidden));
   const auto observe = [&](size_t level) {
@@ -69,16 +73,34 @@ void Model::forward(std::span<const int32_t> ids, SequenceState& state, float* h
   };
   embed(ids, hidden);
   observe(0);
+  int64_t attentions = 0, delta_nets = 0;
   for (size_t block = 0; block < blocks_.size(); ++block) {
-    block_forward(config_, blocks_[block], state.blocks[block], state.tokens, tokens, hidden,
-                  executor);
+    int64_t& index = config_.mixers[block] == MixerKind::attention ? attentions : delta_nets;
+    block_forward(config_, blocks_[block], index++, batch, hidden, executor);
     observe(block + 1);
   }
   executor.ops.zero_centered_rms_norm(hidden, final_norm_.data(),
                                       {tokens, config_.hidden, config_.norm_eps}, hidden,
                                       executor.context);
   observe(blocks_.size() + 1);
-  state.tokens += tokens;
+  for (const SequenceRows& rows : batch) rows.state->end(rows.tokens, rows.tentative);
+}
+
+void Model::forward(std::span<const int32_t> ids, SequenceState& state, float* hidden,
+                    const Executor& executor, const Observer& observer) const {
+  const SequenceRows rows{.state = &state,
+                          .tokens = static_cast<int64_t>(ids.size()),
+                          .first_position = state.tokens()};
+  forward(ids, std::span(&rows, 1), hidden, executor, observer);
+}
+
+void Model::settle(SequenceState& state, const Executor& executor) const {
+  if (!state.owes_updates()) return;
+  const auto layers =
+      std::count(config_.mixers.begin(), config_.mixers.end(), MixerKind::delta_net);
+  for (int64_t layer = 0; layer < layers; ++layer)
+    settle_delta_net(config_, layer, state, executor);
+  state.end(0, false);
 }
 
 void Model::logits(const float* hidden, int64_t rows, float* logits,
@@ -86,10 +108,17 @@ void Model::logits(const float* hidden, int64_t rows, float* logits,
   executor.ops.linear(lm_head_, hidden, rows, logits, executor.context);
 }
 
+SequenceState Model::empty_mtp_state() const {
+  return SequenceState(config_, mtp_mixers(),
+                       make_kv_pool(config_, mtp_mixers(), pages_for(config_.max_positions)));
+}
+
 void Model::mtp_forward(std::span<const int32_t> next_ids, const float* hidden,
-                        int64_t first_position, BlockState& state, float* out,
+                        std::span<const SequenceRows> batch, float* out,
                         const Executor& executor) const {
   const MtpWeights& mtp = *mtp_;
+  check_ids(next_ids);
+  for (const SequenceRows& rows_of_one : batch) rows_of_one.state->begin(rows_of_one.tokens);
   const int64_t h = config_.hidden;
   const auto tokens = static_cast<int64_t>(next_ids.size());
   const ops::RmsNormShape rows{tokens, h, config_.norm_eps};
@@ -108,8 +137,10 @@ void Model::mtp_forward(std::span<const int32_t> next_ids, const float* hidden,
     std::memcpy(joined.data() + (2 * t + 1) * h, normed.data() + t * h, bytes);
   }
   executor.ops.linear(mtp.fc, joined.data(), tokens, out, executor.context);
-  block_forward(config_, mtp.block, state, first_position, tokens, out, executor);
+  block_forward(config_, mtp.block, 0, batch, out, executor);
   executor.ops.zero_centered_rms_norm(out, mtp.final_norm.data(), rows, out, executor.context);
+  for (const SequenceRows& rows_of_one : batch)
+    rows_of_one.state->end(rows_of_one.tokens, rows_of_one.tentative);
 }
 
 }  // namespace qround

@@ -40,25 +40,34 @@ class Model {
   // level L the output of layer L - 1, one more than the number of layers the final norm. [T, H].
   using Observer = std::function<void(int64_t level, std::span<const float> hidden)>;
 
-  // Runs `ids` after the tokens `state` holds and advances it. hidden [T, H]: the final norm's
-  // output, which both the logits and the MTP head read. Throws Error for an id outside the
-  // vocabulary; `state` is unchanged then.
+  // Runs the next tokens of several sequences in one batch: `ids` has the tokens of batch[0] first.
+  // Advances the states. hidden [T, H]: the final norm's output, which both the logits and the MTP
+  // head read; a row's bits do not depend on what else is in the batch or on how a sequence was cut
+  // into calls. Throws Error for an id outside the vocabulary (input) or when there is no room for
+  // keys and values (resource); the states are unchanged then.
+  void forward(std::span<const int32_t> ids, std::span<const SequenceRows> batch, float* hidden,
+               const Executor& executor, const Observer& observer = nullptr) const;
+  // The same for one sequence.
   void forward(std::span<const int32_t> ids, SequenceState& state, float* hidden,
                const Executor& executor, const Observer& observer = nullptr) const;
+  // Applies accepted tokens to the recurrent state where they are not yet.
+  void settle(SequenceState& state, const Executor& executor) const;
 
   // logits [rows, vocab] of hidden [rows, H], of forward or mtp_forward.
   void logits(const float* hidden, int64_t rows, float* logits, const Executor& executor) const;
 
-  // One pass of the MTP head over rows t: (embedding of next_ids[t], hidden[t]), at positions
-  // first_position + t, after the rows `state` holds. out [T, H]: after the head's norm; may be
-  // `hidden`. Needs has_mtp().
-  void mtp_forward(std::span<const int32_t> next_ids, const float* hidden, int64_t first_position,
-                   BlockState& state, float* out, const Executor& executor) const;
-  BlockState empty_mtp_state() const { return empty_block_state(config_, MixerKind::attention); }
+  // One pass of the MTP head over rows t: (embedding of next_ids[t], hidden[t]), at the positions
+  // of `batch`, after the rows its states hold. out [T, H]: after the head's norm; may be `hidden`.
+  // Needs has_mtp().
+  void mtp_forward(std::span<const int32_t> next_ids, const float* hidden,
+                   std::span<const SequenceRows> batch, float* out, const Executor& executor) const;
+  // The head's state before its first row.
+  SequenceState empty_mtp_state() const;
 
  private:
   Model() = default;
   void embed(std::span<const int32_t> ids, float* out) const;
+  void check_ids(std::span<const int32_t> ids) const;
 
   std::shared_ptr<const Checkpoint> checkpoint_;
   ModelConfig config_;

@@ -20,6 +20,14 @@ struct DeltaRuleGateArgs {
 // softplus is linear above 20, as the reference has it.
 using DeltaRuleGatesFunction = void(const DeltaRuleGateArgs& args, const OpContext& context);
 
+// What tokens do to the state, once it is known: S <- decay S + k changeᵀ for each in order.
+struct DeltaRuleUpdates {
+  const float* k = nullptr;       // [P, Hk, Dk], normalized
+  const float* change = nullptr;  // [P, Hv, Dv]
+  const float* decay = nullptr;   // [P, Hv]: exp(log_decay)
+  int64_t tokens = 0;             // P
+};
+
 struct GatedDeltaRuleArgs {
   const float* q = nullptr;          // [T, Hk, Dk], normalized and scaled
   const float* k = nullptr;          // [T, Hk, Dk], normalized
@@ -32,11 +40,19 @@ struct GatedDeltaRuleArgs {
   int64_t key_heads = 0, value_heads = 0, key_dim = 0,
           value_dim = 0;                             // value head h uses key head h / (Hv / Hk)
   int64_t q_stride = 0, k_stride = 0, v_stride = 0;  // floats from one token to the next
+  // Tokens that come before these and are part of the state from now on. With no tokens of its own
+  // (T = 0) a call does just this.
+  DeltaRuleUpdates before;
+  // Tentative tokens: both or none. With them the T tokens leave the state as it was before them,
+  // and these receive what each would do to it, for a later call's `before`.
+  float* change = nullptr;  // [T, Hv, Dv]
+  float* decay = nullptr;   // [T, Hv]
 };
 
 // Per value head and token: S <- exp(log_decay) S; d = beta (v - Sᵀk); S <- S + k dᵀ; out = Sᵀq.
 // The fast version runs all tokens this way on blocks of columns of S that stay in the cache, so a
-// sequence in pieces gives the bits of the whole.
+// sequence in pieces gives the bits of the whole, and so does one whose tokens were tentative
+// first: the state is read and written once in a call whether tokens are tentative or not.
 using GatedDeltaRuleFunction = void(const GatedDeltaRuleArgs& args, const OpContext& context);
 
 struct DeltaRuleGatesBackwardArgs {

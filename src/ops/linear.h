@@ -6,7 +6,8 @@
 
 namespace qround::ops {
 
-// x [T, K], y [T, N]; T = rows. No bias: the family has none in its text part.
+// x [T, K], y [T, N]; T = rows. No bias: the family has none in its text part. A row of y has the
+// same bits whatever rows come with it: the engine's promises rest on that.
 using LinearFunction = void(const Weight& weight, const float* x, int64_t rows, float* y,
                             const OpContext& context);
 

@@ -75,8 +75,13 @@ TEST_P(TrainedBlock, ComputesWhatTheBlockComputesWithoutTraining) {
   const Executor executor{ops::select_backend("ref"), {Threads{1}, workspace}};
   std::vector<float> expected = x;
   for (int64_t sequence = 0; sequence < batch.sequences; ++sequence) {
-    BlockState state = empty_block_state(block.config(), block.mixer());
-    block_forward(block.config(), block.weights(), state, 0, batch.length,
+    const MixerKind mixer = block.mixer();
+    const auto mixers = std::span(&mixer, 1);
+    SequenceState state(block.config(), mixers,
+                        make_kv_pool(block.config(), mixers, pages_for(batch.length)));
+    state.begin(batch.length);
+    const SequenceRows rows{.state = &state, .tokens = batch.length};
+    block_forward(block.config(), block.weights(), 0, std::span(&rows, 1),
                   expected.data() + sequence * batch.length * block.config().hidden, executor);
   }
   // Two backends, three chained products: some tens of units in the last place.

@@ -100,27 +100,84 @@ TEST(CausalAttention, LargeScoresNeitherOverflowNorVanish) {
                random.seed());
 }
 
-TEST(CausalAttention, ASequenceInPiecesWithItsCacheEqualsTheWhole) {
+// The rows [begin, end) of a sequence, as a call with the cache up to there.
+std::vector<float> run_rows(const Operands& whole, const Shape& shape, int64_t begin, int64_t end) {
+  const int64_t q_row = shape.heads * shape.head_dim, kv_row = shape.kv_heads * shape.head_dim;
+  Operands part = whole;
+  part.q.assign(whole.q.begin() + begin * q_row, whole.q.begin() + end * q_row);
+  part.keys.resize(static_cast<size_t>(end * kv_row));
+  part.values.resize(static_cast<size_t>(end * kv_row));
+  Shape rows = shape;
+  rows.tokens = end - begin;
+  rows.context = end;
+  return run(cpu::causal_attention, part, rows, 2);
+}
+
+TEST(CausalAttention, ASequenceInPiecesWithItsCacheGivesTheBitsOfTheWhole) {
   const Shape whole{.tokens = 200, .context = 200, .heads = 4, .kv_heads = 2, .head_dim = 32};
   RandomValues random(5);
   const Operands operands(whole, random);
   const auto expected = run(cpu::causal_attention, operands, whole, 2);
-  const int64_t q_row = whole.heads * whole.head_dim, kv_row = whole.kv_heads * whole.head_dim;
   for (const int64_t piece : {1, 7, 64}) {
     std::vector<float> out;
     for (int64_t begin = 0; begin < whole.tokens; begin += piece) {
-      const int64_t end = std::min(whole.tokens, begin + piece);
-      Operands part = operands;
-      part.q.assign(operands.q.begin() + begin * q_row, operands.q.begin() + end * q_row);
-      part.keys.resize(static_cast<size_t>(end * kv_row));
-      part.values.resize(static_cast<size_t>(end * kv_row));
-      Shape shape = whole;
-      shape.tokens = end - begin;
-      shape.context = end;
-      const auto rows = run(cpu::causal_attention, part, shape, 2);
+      const auto rows = run_rows(operands, whole, begin, std::min(whole.tokens, begin + piece));
       out.insert(out.end(), rows.begin(), rows.end());
     }
-    expect_close(out, expected, tolerance(whole, operands), random.seed());
+    EXPECT_EQ(out, expected);
+  }
+}
+
+// Around the ends of ranges of keys, where ranges are tasks of their own and where they are not.
+TEST(CausalAttention, TheBitsOfAQueryDoNotDependOnTheQueriesBesideIt) {
+  const Shape whole{.tokens = 4200, .context = 4200, .heads = 4, .kv_heads = 1, .head_dim = 8};
+  RandomValues random(8);
+  const Operands operands(whole, random);
+  const int64_t row = whole.heads * whole.head_dim;
+  const auto expected = run(cpu::causal_attention, operands, whole, 2);
+  for (const int64_t begin : {0, 1, 1020, 1023, 1024, 1025, 2046, 4090, 4198})
+    for (const int64_t count : {1, 2, 5, 100, 600}) {
+      SCOPED_TRACE(testing::Message() << count << " queries from " << begin << " on");
+      const int64_t end = std::min(whole.tokens, begin + count);
+      EXPECT_EQ(run_rows(operands, whole, begin, end),
+                std::vector<float>(expected.begin() + begin * row, expected.begin() + end * row));
+    }
+}
+
+TEST(CausalAttention, KeysInPagesGiveTheBitsOfKeysInOnePiece) {
+  for (const Shape& shape : kShapes) {
+    SCOPED_TRACE(testing::Message() << shape);
+    RandomValues random(9);
+    const Operands operands(shape, random);
+    const int64_t row = shape.kv_heads * shape.head_dim, page = kKvPageTokens * row;
+    // Keys and values of a page beside each other, with something of another layer before them.
+    const int64_t n_pages = (shape.context + kKvPageTokens - 1) / kKvPageTokens;
+    std::vector<std::vector<float>> store;
+    std::vector<const float*> pages;
+    for (int64_t p = 0; p < n_pages; ++p) {
+      std::vector<float>& of_page = store.emplace_back(static_cast<size_t>(3 + 2 * page), NAN);
+      const int64_t rows = std::min(kKvPageTokens, shape.context - p * kKvPageTokens);
+      std::copy_n(operands.keys.begin() + p * page, rows * row, of_page.begin() + 3);
+      std::copy_n(operands.values.begin() + p * page, rows * row, of_page.begin() + 3 + page);
+    }
+    for (const auto& of_page : store) pages.push_back(of_page.data());
+    for (CausalAttentionFunction* attention : {ref::causal_attention, cpu::causal_attention}) {
+      Workspace workspace;
+      std::vector<float> out(operands.q.size(), NAN);
+      attention({.q = operands.q.data(),
+                 .pages = pages.data(),
+                 .key_offset = 3,
+                 .value_offset = 3 + page,
+                 .out = out.data(),
+                 .tokens = shape.tokens,
+                 .context = shape.context,
+                 .heads = shape.heads,
+                 .kv_heads = shape.kv_heads,
+                 .head_dim = shape.head_dim,
+                 .scale = 1 / std::sqrt(static_cast<float>(shape.head_dim))},
+                {.threads = {2}, .workspace = workspace});
+      EXPECT_EQ(out, run(attention, operands, shape, 2));
+    }
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "tests/ops/expect_close.h"
 #include "tests/ops/random_values.h"
@@ -171,6 +172,69 @@ TEST(GatedDeltaRule, ASequenceInPiecesGivesTheBitsOfTheWhole) {
     SCOPED_TRACE(testing::Message() << "pieces of " << piece);
     EXPECT_EQ(run(cpu::gated_delta_rule, operands, 2, piece), whole);
   }
+}
+
+// Runs all tokens in steps of up to `step`: each step is tentative, `accepted(step index)` of its
+// tokens are kept and run again from the next one on.
+std::vector<float> run_tentatively(GatedDeltaRuleFunction* rule, const Operands& operands,
+                                   int64_t step, const std::function<int64_t(int64_t)>& accepted) {
+  Workspace workspace;
+  const OpContext context{.threads = {2}, .workspace = workspace};
+  std::vector<float> result(operands.out_size() + operands.state.size(), NAN);
+  float* state = result.data() + operands.out_size();
+  std::copy(operands.state.begin(), operands.state.end(), state);
+  const GatedDeltaRuleArgs whole = operands.args(state, result.data());
+  const int64_t key_row = whole.key_heads * whole.key_dim;
+  struct Kept {
+    std::vector<float> k, change, decay;
+  };
+  Kept kept, next;
+  DeltaRuleUpdates before;
+  for (int64_t begin = 0, index = 0; begin < whole.tokens; ++index) {
+    GatedDeltaRuleArgs part = whole;
+    part.tokens = std::min(step, whole.tokens - begin);
+    part.q += begin * whole.q_stride;
+    part.k += begin * whole.k_stride;
+    part.v += begin * whole.v_stride;
+    part.log_decay += begin * whole.value_heads;
+    part.beta += begin * whole.value_heads;
+    part.out += begin * whole.value_heads * whole.value_dim;
+    next.k.clear();
+    for (int64_t t = 0; t < part.tokens; ++t)
+      next.k.insert(next.k.end(), part.k + t * part.k_stride, part.k + t * part.k_stride + key_row);
+    next.change.assign(static_cast<size_t>(part.tokens * whole.value_heads * whole.value_dim), NAN);
+    next.decay.assign(static_cast<size_t>(part.tokens * whole.value_heads), NAN);
+    part.change = next.change.data();
+    part.decay = next.decay.data();
+    part.before = before;
+    rule(part, context);
+    std::swap(kept, next);
+    before = {.k = kept.k.data(),
+              .change = kept.change.data(),
+              .decay = kept.decay.data(),
+              .tokens = std::min(part.tokens, accepted(index))};
+    begin += before.tokens;
+  }
+  GatedDeltaRuleArgs rest = whole;  // nothing but what is owed
+  rest.tokens = 0;
+  rest.before = before;
+  rule(rest, context);
+  return result;
+}
+
+TEST(GatedDeltaRule, TentativeTokensAcceptedInAnyNumberGiveTheBitsOfPlainOnes) {
+  for (const Shape& shape : kShapes)
+    for (GatedDeltaRuleFunction* rule : {ref::gated_delta_rule, cpu::gated_delta_rule}) {
+      SCOPED_TRACE(testing::Message() << shape);
+      RandomValues random(6);
+      const Operands operands(shape, Decay::mixed, random);
+      const auto plain = run(rule, operands, 2);
+      EXPECT_EQ(run_tentatively(rule, operands, 1, [](int64_t) { return 1; }), plain);
+      EXPECT_EQ(run_tentatively(rule, operands, 4, [](int64_t) { return 4; }), plain);
+      EXPECT_EQ(run_tentatively(rule, operands, 4, [](int64_t i) { return i % 5; }), plain);
+      EXPECT_EQ(run_tentatively(rule, operands, 20, [](int64_t i) { return 1 + 7 * i % 20; }),
+                plain);
+    }
 }
 
 TEST(GatedDeltaRule, DecayToNothingForgetsTheState) {

@@ -2,8 +2,12 @@
 //
 // The rows of a block are the query heads that share a key/value head, of a few neighbouring
 // tokens: keys and values are read once for all of them, which is what counts in decoding, and the
-// causal edge cuts little, which is what counts in prefill. When there are few rows and many keys,
-// ranges of keys become tasks of their own and their results are merged.
+// causal edge cuts little, which is what counts in prefill.
+//
+// Every row goes through ranges of kRangeKeys keys, each with a softmax of its own, and the ranges
+// are merged in their order. When there are few rows and many keys the ranges are tasks of their
+// own. Whether they are changes no bit, and neither does what else is in the batch: a token that is
+// decoded alone, verified beside drafts or taken in with a prompt gets the same values.
 #include "ops/causal_attention.h"
 
 #include <algorithm>
@@ -72,27 +76,24 @@ HWY_EXPORT(add_scaled_values);
 HWY_EXPORT(take_block);
 
 constexpr int64_t kBlockRows = 64;
-constexpr int64_t kBlockKeys = 128;
-constexpr int64_t kMinSplitKeys = 1024;
-constexpr int64_t kEnoughTasks = 32;
+constexpr int64_t kBlockKeys = kKvPageTokens;
+constexpr int64_t kRangeKeys = 8 * kBlockKeys;
+constexpr int64_t kEnoughTasks = 16;
 
 // How the work is cut; depends on shapes alone.
 struct Cut {
   int64_t group = 0;       // query heads that share a key/value head
   int64_t rows = 0;        // T * group: rows of one key/value head
   int64_t row_blocks = 0;  // of kBlockRows
-  int64_t splits = 0;      // ranges of keys
-  int64_t split_keys = 0;  // keys of a range, a multiple of kBlockKeys
+  int64_t ranges = 0;      // of kRangeKeys keys
+  bool split = false;      // ranges are tasks of their own
 
   explicit Cut(const CausalAttentionArgs& args)
-      : group(args.heads / args.kv_heads), rows(args.tokens * group) {
-    row_blocks = (rows + kBlockRows - 1) / kBlockRows;
-    const int64_t wanted = kEnoughTasks / std::max<int64_t>(1, args.kv_heads * row_blocks);
-    const int64_t possible = (args.context + kMinSplitKeys - 1) / kMinSplitKeys;
-    splits = std::clamp<int64_t>(wanted, 1, possible);
-    const int64_t blocks = (args.context + kBlockKeys - 1) / kBlockKeys;
-    split_keys = (blocks + splits - 1) / splits * kBlockKeys;
-  }
+      : group(args.heads / args.kv_heads),
+        rows(args.tokens * group),
+        row_blocks((rows + kBlockRows - 1) / kBlockRows),
+        ranges((args.context + kRangeKeys - 1) / kRangeKeys),
+        split(ranges > 1 && args.kv_heads * row_blocks < kEnoughTasks) {}
 };
 
 // One thread's working memory.
@@ -101,16 +102,19 @@ struct Scratch {
   float* outputs;           // [kBlockRows, D], not yet divided by the sum
   float* scores;            // [kBlockRows, kBlockKeys]
   RunningSoftmax* running;  // [kBlockRows]
+  // The ranges before, merged.
+  float* total_outputs;           // [kBlockRows, D]
+  RunningSoftmax* total_running;  // [kBlockRows]
 };
 
-// What a range of keys gives for every row, when there are several ranges.
+// What the ranges of keys give for every row, when they are tasks of their own.
 struct Partials {
-  float* outputs = nullptr;           // [splits, Hkv, rows, D]
-  RunningSoftmax* running = nullptr;  // [splits, Hkv, rows]
+  float* outputs = nullptr;           // [ranges, Hkv, rows, D]
+  RunningSoftmax* running = nullptr;  // [ranges, Hkv, rows]
 };
 
 struct Task {
-  int64_t kv_head = 0, row = 0, rows = 0, split = 0;
+  int64_t kv_head = 0, row = 0, rows = 0;
 };
 
 // Offset of row `row` of a key/value head in q and out.
@@ -127,9 +131,9 @@ void scale_into(const float* x, float factor, int64_t count, float* out) {
 void add_keys(const CausalAttentionArgs& args, const Cut& cut, const Task& task, int64_t begin,
               int64_t count, const Scratch& scratch) {
   const int64_t dim = args.head_dim, kv_stride = args.kv_heads * dim;
-  const int64_t kv_offset = begin * kv_stride + task.kv_head * dim;
+  const int64_t kv_offset = task.kv_head * dim;
   multiply_dense_rows({.dtype = DType::f32,
-                       .w = args.keys + kv_offset,
+                       .w = keys_at(args, begin) + kv_offset,
                        .x = scratch.queries,
                        .y = scratch.scores,
                        .rows = task.rows,
@@ -148,7 +152,7 @@ void add_keys(const CausalAttentionArgs& args, const Cut& cut, const Task& task,
     if (rescale != 1.0f) scale_into(outputs, rescale, dim, outputs);
   }
   multiply({.x = scratch.scores,
-            .b = args.values + kv_offset,
+            .b = values_at(args, begin) + kv_offset,
             .y = scratch.outputs,
             .rows = task.rows,
             .depth = count,
@@ -159,62 +163,91 @@ void add_keys(const CausalAttentionArgs& args, const Cut& cut, const Task& task,
             .accumulate = true});
 }
 
-void run_task(const CausalAttentionArgs& args, const Cut& cut, const Task& task,
-              const Scratch& scratch, const Partials& partials) {
+// Scratch.outputs and .running: the task's rows over the keys of one range.
+void run_range(const CausalAttentionArgs& args, const Cut& cut, const Task& task, int64_t range,
+               const Scratch& scratch) {
   const int64_t dim = args.head_dim;
-  for (int64_t r = 0; r < task.rows; ++r) {
-    const float* q = args.q + row_offset(args, cut, task.kv_head, task.row + r);
-    scale_into(q, args.scale, dim, scratch.queries + r * dim);
-    scratch.running[r] = {};
-  }
+  std::fill_n(scratch.running, task.rows, RunningSoftmax());
   std::fill_n(scratch.outputs, task.rows * dim, 0.0f);
-
   const int64_t last_token = (task.row + task.rows - 1) / cut.group;
   const int64_t end =
-      std::min((task.split + 1) * cut.split_keys, args.context - args.tokens + last_token + 1);
-  for (int64_t key = task.split * cut.split_keys; key < end; key += kBlockKeys)
+      std::min((range + 1) * kRangeKeys, args.context - args.tokens + last_token + 1);
+  for (int64_t key = range * kRangeKeys; key < end; key += kBlockKeys)
     add_keys(args, cut, task, key, std::min(kBlockKeys, end - key), scratch);
+}
 
+void scale_queries(const CausalAttentionArgs& args, const Cut& cut, const Task& task,
+                   const Scratch& scratch) {
   for (int64_t r = 0; r < task.rows; ++r) {
-    const float* outputs = scratch.outputs + r * dim;
-    if (cut.splits == 1) {
-      float* out = args.out + row_offset(args, cut, task.kv_head, task.row + r);
-      scale_into(outputs, 1.0f / scratch.running[r].sum, dim, out);
-      continue;
-    }
-    const int64_t place = (task.split * args.kv_heads + task.kv_head) * cut.rows + task.row + r;
-    std::copy_n(outputs, dim, partials.outputs + place * dim);
-    partials.running[place] = scratch.running[r];
+    const float* q = args.q + row_offset(args, cut, task.kv_head, task.row + r);
+    scale_into(q, args.scale, args.head_dim, scratch.queries + r * args.head_dim);
   }
 }
 
-// Merges the ranges of keys of one row, in order.
+// Adds a range to the merged ones before it, for one row. A range the row does not see adds
+// nothing.
+void merge_range(const float* outputs, const RunningSoftmax& running, int64_t dim,
+                 float* total_outputs, RunningSoftmax& total) {
+  if (running.sum == 0) return;
+  const float maximum = std::max(total.maximum, running.maximum);
+  const float before = std::exp(total.maximum - maximum);
+  const float added = std::exp(running.maximum - maximum);
+  scale_into(total_outputs, before, dim, total_outputs);
+  HWY_DYNAMIC_DISPATCH(add_scaled_values)(outputs, added, dim, total_outputs);
+  total = {.maximum = maximum, .sum = total.sum * before + running.sum * added};
+}
+
+// All ranges of the task's rows, one after the other.
+void run_all_ranges(const CausalAttentionArgs& args, const Cut& cut, const Task& task,
+                    const Scratch& scratch) {
+  const int64_t dim = args.head_dim;
+  scale_queries(args, cut, task, scratch);
+  std::fill_n(scratch.total_running, task.rows, RunningSoftmax());
+  std::fill_n(scratch.total_outputs, task.rows * dim, 0.0f);
+  for (int64_t range = 0; range < cut.ranges; ++range) {
+    run_range(args, cut, task, range, scratch);
+    for (int64_t r = 0; r < task.rows; ++r)
+      merge_range(scratch.outputs + r * dim, scratch.running[r], dim,
+                  scratch.total_outputs + r * dim, scratch.total_running[r]);
+  }
+  for (int64_t r = 0; r < task.rows; ++r)
+    scale_into(scratch.total_outputs + r * dim, 1.0f / scratch.total_running[r].sum, dim,
+               args.out + row_offset(args, cut, task.kv_head, task.row + r));
+}
+
+// One range of the task's rows, into the partial results.
+void run_one_range(const CausalAttentionArgs& args, const Cut& cut, const Task& task, int64_t range,
+                   const Scratch& scratch, const Partials& partials) {
+  scale_queries(args, cut, task, scratch);
+  run_range(args, cut, task, range, scratch);
+  const int64_t place = (range * args.kv_heads + task.kv_head) * cut.rows + task.row;
+  std::copy_n(scratch.outputs, task.rows * args.head_dim, partials.outputs + place * args.head_dim);
+  std::copy_n(scratch.running, task.rows, partials.running + place);
+}
+
+// The result of one row from its ranges.
 void merge_row(const CausalAttentionArgs& args, const Cut& cut, int64_t kv_head, int64_t row,
                const Partials& partials) {
-  const auto place_of = [&](int64_t split) {
-    return (split * args.kv_heads + kv_head) * cut.rows + row;
-  };
-  RunningSoftmax total;
-  for (int64_t split = 0; split < cut.splits; ++split)
-    total.maximum = std::max(total.maximum, partials.running[place_of(split)].maximum);
-  const auto weight_of = [&](int64_t split) {
-    return std::exp(partials.running[place_of(split)].maximum - total.maximum);
-  };
-  for (int64_t split = 0; split < cut.splits; ++split)
-    total.sum += weight_of(split) * partials.running[place_of(split)].sum;
   float* out = args.out + row_offset(args, cut, kv_head, row);
   std::fill_n(out, args.head_dim, 0.0f);
-  const auto add_scaled = HWY_DYNAMIC_DISPATCH(add_scaled_values);
-  for (int64_t split = 0; split < cut.splits; ++split)
-    add_scaled(partials.outputs + place_of(split) * args.head_dim, weight_of(split) / total.sum,
-               args.head_dim, out);
+  RunningSoftmax total;
+  for (int64_t range = 0; range < cut.ranges; ++range) {
+    const int64_t place = (range * args.kv_heads + kv_head) * cut.rows + row;
+    merge_range(partials.outputs + place * args.head_dim, partials.running[place], args.head_dim,
+                out, total);
+  }
+  scale_into(out, 1.0f / total.sum, args.head_dim, out);
 }
 
 Scratch take_scratch(Workspace::Scope& scope, int64_t dim) {
-  return {.queries = scope.take<float>(static_cast<size_t>(kBlockRows * dim)).data(),
-          .outputs = scope.take<float>(static_cast<size_t>(kBlockRows * dim)).data(),
+  const auto outputs = static_cast<size_t>(kBlockRows * dim);
+  const auto rows = static_cast<size_t>(kBlockRows);
+  return {.queries = scope.take<float>(outputs).data(),
+          .outputs = scope.take<float>(outputs).data(),
           .scores = scope.take<float>(static_cast<size_t>(kBlockRows * kBlockKeys)).data(),
-          .running = scope.take<RunningSoftmax>(static_cast<size_t>(kBlockRows)).data()};
+          .running = scope.take<RunningSoftmax>(rows).data(),
+          .total_outputs = scope.take<float>(outputs).data(),
+          .total_running = scope.take<RunningSoftmax>(rows).data()};
 }
 
 }  // namespace
@@ -225,23 +258,31 @@ void causal_attention(const CausalAttentionArgs& args, const OpContext& context)
   Workspace::Scope scope(context.workspace);
   const auto scratch = scope.take<Scratch>(static_cast<size_t>(context.threads.count));
   for (Scratch& of_worker : scratch) of_worker = take_scratch(scope, args.head_dim);
-  Partials partials;
-  if (cut.splits > 1) {
-    const auto places = static_cast<size_t>(cut.splits * args.kv_heads * cut.rows);
-    partials = {.outputs = scope.take<float>(places * static_cast<size_t>(args.head_dim)).data(),
-                .running = scope.take<RunningSoftmax>(places).data()};
-  }
-  const int64_t n_tasks = args.kv_heads * cut.row_blocks * cut.splits;
-  parallel_for(context.threads, static_cast<size_t>(n_tasks), [&](size_t index, int worker) {
-    // Later rows see more keys: the longest tasks come first.
-    const int64_t left = n_tasks - 1 - static_cast<int64_t>(index);
-    Task task{.kv_head = left % args.kv_heads,
-              .row = left / args.kv_heads % cut.row_blocks * kBlockRows,
-              .split = left / args.kv_heads / cut.row_blocks};
+  const int64_t n_row_tasks = args.kv_heads * cut.row_blocks;
+  const auto task_at = [&](int64_t index) {
+    Task task{.kv_head = index % args.kv_heads, .row = index / args.kv_heads * kBlockRows};
     task.rows = std::min(kBlockRows, cut.rows - task.row);
-    run_task(args, cut, task, scratch[static_cast<size_t>(worker)], partials);
-  });
-  if (cut.splits == 1) return;
+    return task;
+  };
+  const auto scratch_of = [&](int worker) { return scratch[static_cast<size_t>(worker)]; };
+  if (!cut.split) {
+    parallel_for(context.threads, static_cast<size_t>(n_row_tasks), [&](size_t index, int worker) {
+      // Later rows see more keys: the longest tasks come first.
+      const int64_t left = n_row_tasks - 1 - static_cast<int64_t>(index);
+      run_all_ranges(args, cut, task_at(left), scratch_of(worker));
+    });
+    return;
+  }
+  const auto places = static_cast<size_t>(cut.ranges * args.kv_heads * cut.rows);
+  const Partials partials{
+      .outputs = scope.take<float>(places * static_cast<size_t>(args.head_dim)).data(),
+      .running = scope.take<RunningSoftmax>(places).data()};
+  parallel_for(context.threads, static_cast<size_t>(n_row_tasks * cut.ranges),
+               [&](size_t index, int worker) {
+                 const auto at = static_cast<int64_t>(index);
+                 run_one_range(args, cut, task_at(at % n_row_tasks), at / n_row_tasks,
+                               scratch_of(worker), partials);
+               });
   parallel_for(context.threads, static_cast<size_t>(args.kv_heads * cut.rows),
                [&](size_t index, int) {
                  const auto place = static_cast<int64_t>(index);

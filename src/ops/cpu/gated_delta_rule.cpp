@@ -83,9 +83,14 @@ HWY_ATTR void run_block(Tag d, const DeltaRuleHead& h, int64_t column, float* HW
       change[v] = hn::Mul(beta, hn::NegMulAdd(a, memory[v], hn::LoadU(d, value + v * kWidth)));
       hn::StoreU(hn::MulAdd(overlap, change[v], hn::Mul(a, output[v])), d, out + v * kWidth);
     }
+    if (args.change != nullptr) {
+      float* kept = args.change + gate * args.value_dim + column;
+      for (int64_t v = 0; v < kVectors; ++v) hn::StoreU(change[v], d, kept + v * kWidth);
+    }
     before = a;
     k_before = k;
   }
+  if (args.change != nullptr) return;  // nobody reads the state of tentative tokens
   for (int64_t i = 0; i < args.key_dim; ++i)
     for (int64_t v = 0; v < kVectors; ++v) {
       float* HWY_RESTRICT at = state + i * state_stride + v * kWidth;
@@ -94,15 +99,43 @@ HWY_ATTR void run_block(Tag d, const DeltaRuleHead& h, int64_t column, float* HW
     }
 }
 
+// Takes in the tokens of `before`, with the arithmetic of run_block.
+template <int64_t kVectors, class Tag>
+HWY_ATTR void apply_updates(Tag d, const DeltaRuleHead& h, int64_t column,
+                            float* HWY_RESTRICT state) {
+  constexpr int64_t kWidth = hn::MaxLanes(Tag());
+  const GatedDeltaRuleArgs& args = *h.args;
+  const DeltaRuleUpdates& before = args.before;
+  const int64_t k_stride = args.key_heads * args.key_dim;
+  for (int64_t i = 0; i < args.key_dim; ++i)
+    for (int64_t v = 0; v < kVectors; ++v) {
+      float* HWY_RESTRICT at = state + i * args.value_dim + v * kWidth;
+      auto s = hn::LoadU(d, at);
+      for (int64_t p = 0; p < before.tokens; ++p) {
+        const int64_t gate = p * args.value_heads + h.head;
+        const auto change =
+            hn::LoadU(d, before.change + gate * args.value_dim + column + v * kWidth);
+        s = hn::MulAdd(hn::Set(d, before.k[p * k_stride + h.key_offset + i]), change,
+                       hn::Mul(hn::Set(d, before.decay[gate]), s));
+      }
+      hn::StoreU(s, d, at);
+    }
+}
+
 template <int64_t kVectors, class Tag>
 HWY_ATTR void run_columns(Tag d, const DeltaRuleHead& h, int64_t column, float* block) {
   constexpr int64_t kWidth = kVectors * static_cast<int64_t>(hn::MaxLanes(Tag()));
   const int64_t key_dim = h.args->key_dim, value_dim = h.args->value_dim;
   float* state = h.args->state + h.head * key_dim * value_dim + column;
-  if (h.args->tokens < kCopyFromTokens) return run_block<kVectors>(d, h, column, state, value_dim);
+  if (h.args->before.tokens > 0) apply_updates<kVectors>(d, h, column, state);
+  if (h.args->tokens == 0) return;
+  const bool tentative = h.args->change != nullptr;
+  if (h.args->tokens < kCopyFromTokens && !tentative)
+    return run_block<kVectors>(d, h, column, state, value_dim);
   for (int64_t i = 0; i < key_dim; ++i)
     std::copy_n(state + i * value_dim, kWidth, block + i * kWidth);
   run_block<kVectors>(d, h, column, block, kWidth);
+  if (tentative) return;
   for (int64_t i = 0; i < key_dim; ++i)
     std::copy_n(block + i * kWidth, kWidth, state + i * value_dim);
 }
@@ -129,7 +162,7 @@ HWY_EXPORT(run_head);
 }  // namespace
 
 void gated_delta_rule(const GatedDeltaRuleArgs& args, const OpContext& context) {
-  if (args.tokens == 0) return;
+  if (args.tokens == 0 && args.before.tokens == 0) return;
   const int64_t gates = args.tokens * args.value_heads;
   const int64_t heads_per_key = args.value_heads / args.key_heads;
   const auto block_floats = static_cast<size_t>(args.key_dim * kDeltaRuleBlockColumns);
@@ -137,8 +170,9 @@ void gated_delta_rule(const GatedDeltaRuleArgs& args, const OpContext& context) 
   const auto decay = scope.take<float>(static_cast<size_t>(gates));
   const auto blocks = scope.take<float>(block_floats * static_cast<size_t>(context.threads.count));
   HWY_DYNAMIC_DISPATCH(exponentials)(args.log_decay, gates, decay.data());
+  if (args.change != nullptr) std::copy(decay.begin(), decay.end(), args.decay);
   const auto kernel = HWY_DYNAMIC_DISPATCH(run_head);
-  const int64_t heads_per_task = std::max<int64_t>(1, 4 / args.tokens);
+  const int64_t heads_per_task = std::max<int64_t>(1, 4 / std::max<int64_t>(1, args.tokens));
   const int64_t n_tasks = (args.value_heads + heads_per_task - 1) / heads_per_task;
   parallel_for(context.threads, static_cast<size_t>(n_tasks), [&](size_t task, int worker) {
     float* block = blocks.data() + block_floats * static_cast<size_t>(worker);

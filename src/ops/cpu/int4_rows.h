@@ -1,9 +1,11 @@
 // A few rows of x times an int4 weight, straight from the file's layout.
 //
 // Row r of qweight holds inputs 8r .. 8r + 7 of every output, so a vector of words is a vector of
-// outputs and a shift by 4j leaves input 8r + j of each. The walk is group by group: the words of
-// one group are read as sequential streams, x times codes is summed in registers for a tile of
-// outputs, and y (which stays in the first-level cache) takes scale * (sum - zero * sum of x).
+// outputs and a shift by 4j leaves input 8r + j of each. The walk is in segments of kStripDepth
+// inputs: their words are read as sequential streams, weights are made in registers for a tile of
+// outputs, and y (which stays in the first-level cache) takes the segment's sums. Products of many
+// rows (int4_strip.h) make the same weights and the same sums: a row's bits do not depend on how
+// many rows come with it.
 #pragma once
 
 #include "ops/weight.h"

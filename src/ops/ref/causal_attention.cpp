@@ -14,12 +14,10 @@ void causal_attention(const CausalAttentionArgs& args, const OpContext& context)
     const int64_t visible = args.context - args.tokens + t + 1;
     for (int64_t head = 0; head < args.heads; ++head) {
       const float* q = args.q + (t * args.heads + head) * dim;
-      const auto row_of = [&](const float* cache, int64_t s) {
-        return cache + (s * args.kv_heads + head / group) * dim;
-      };
+      const int64_t head_offset = head / group * dim;
       float largest = -std::numeric_limits<float>::infinity();
       for (int64_t s = 0; s < visible; ++s) {
-        const float* key = row_of(args.keys, s);
+        const float* key = keys_at(args, s) + head_offset;
         float dot = 0;
         for (int64_t d = 0; d < dim; ++d) dot += q[d] * key[d];
         scores[s] = dot * args.scale;
@@ -30,7 +28,7 @@ void causal_attention(const CausalAttentionArgs& args, const OpContext& context)
       float* out = args.out + (t * args.heads + head) * dim;
       std::fill(out, out + dim, 0.0f);
       for (int64_t s = 0; s < visible; ++s) {
-        const float* value = row_of(args.values, s);
+        const float* value = values_at(args, s) + head_offset;
         for (int64_t d = 0; d < dim; ++d) out[d] += scores[s] / total * value[d];
       }
     }
