@@ -26,7 +26,16 @@ void TuneOptions::apply(quant::JobSpec& spec) const {
   quant::TuneRecipe tuned = quant::recipe_by_name(recipe);
   if (!compatible_with.empty()) quant::make_compatible_with_autoround(tuned);
   for (const auto& set : overrides) set(tuned);
-  if (plain) return;
+  if (optimized_rtn && !plain) {
+    throw Error("--opt-rtn searches the scales of rounding to nearest, it does not tune")
+        .hint("add --iters 0, or leave --opt-rtn out");
+  }
+  if (plain && !optimized_rtn) return;
+  if (plain && calibration.data.empty()) {
+    spec.search = tuned.grid;
+    return;
+  }
+  if (plain) tuned.iterations = 0;
   spec.recipe = tuned;
   spec.calibration = calibration;
 }
@@ -51,7 +60,9 @@ void add_tune_options(CLI::App& app, TuneOptions& options) {
           options.overrides.emplace_back(
               [value](quant::TuneRecipe& recipe) { recipe.iterations = value; });
       },
-      "Tuning iterations per block, instead of the recipe's; 0: plain rounding to nearest");
+      "Tuning iterations per block, instead of the recipe's; 0: rounding to nearest");
+  app.add_flag("--opt-rtn", options.optimized_rtn,
+               "With --iters 0: search the scales; with --data by the importance of inputs");
   app.add_option("--data", options.calibration.data,
                  "Calibration text: FILE[:num=N][,FILE...]; jsonl, json or txt");
   add_override(app, options, "--nsamples", &quant::TuneRecipe::samples, "Calibration sequences");

@@ -19,7 +19,8 @@ struct TuneOptions {
   std::string compatible_with;
   std::vector<std::function<void(quant::TuneRecipe&)>> overrides;  // in the order given
   quant::CalibrationOptions calibration;
-  bool plain = false;  // --iters 0
+  bool plain = false;          // --iters 0
+  bool optimized_rtn = false;  // --opt-rtn
 
   // Sets the recipe and the calibration of a job; nothing when rounding is plain.
   void apply(quant::JobSpec& spec) const;

@@ -104,6 +104,8 @@ class BlockTraining {
   std::vector<int64_t> expert_tokens() const;
 
   const TrainingBatch& batch() const { return batch_; }
+  // What the last forward pass kept.
+  const BlockActivations& activations() const { return saved_; }
 
  private:
   const ModelConfig& config_;

@@ -42,6 +42,11 @@ struct BlockWeights {
   std::variant<MoeWeights, ops::SwigluWeights> feed_forward;
 };
 
+inline MixerKind mixer_kind(const BlockWeights& weights) {
+  return std::holds_alternative<AttentionWeights>(weights.mixer) ? MixerKind::attention
+                                                                 : MixerKind::delta_net;
+}
+
 // Throws Error naming the tensor that is missing or wrong. The views live as long as `checkpoint`.
 BlockWeights load_block(const Checkpoint& checkpoint, const ModelConfig& config,
                         const TensorTable& table, Part part, int64_t block);

@@ -38,6 +38,7 @@ constexpr OpTable kRefTable = {
     .sigmoid_gate_backward = ref::sigmoid_gate_backward,
     .sign_round = ref::sign_round,
     .sign_round_step = ref::sign_round_step,
+    .search_rtn = ref::search_rtn,
 };
 
 constexpr OpTable make_cpu_table() {
@@ -74,6 +75,7 @@ constexpr OpTable make_cpu_table() {
   table.sigmoid_gate_backward = cpu::sigmoid_gate_backward;
   table.sign_round = cpu::sign_round;
   table.sign_round_step = cpu::sign_round_step;
+  table.search_rtn = cpu::search_rtn;
   return table;
 }
 

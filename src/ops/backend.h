@@ -15,6 +15,7 @@
 #include "ops/mixture_of_experts.h"
 #include "ops/rms_norm.h"
 #include "ops/rotary_embedding.h"
+#include "ops/search_rtn.h"
 #include "ops/sign_round.h"
 #include "ops/weight_gradient.h"
 
@@ -55,6 +56,7 @@ struct OpTable {
   // Learned rounding.
   SignRoundFunction* sign_round;
   SignRoundStepFunction* sign_round_step;
+  SearchRtnFunction* search_rtn;
 };
 
 struct Backend {

@@ -24,6 +24,8 @@ namespace qround::ops {
 inline constexpr int kLowestCode = -8;
 inline constexpr int kHighestCode = 7;
 inline constexpr uint16_t kSmallestScale = 168;  // f16(1e-5), a subnormal: 168 * 2^-24
+// Weights of this magnitude and more have no finite f16 scale.
+inline constexpr float kLargestWeight = 8 * 65520.0f;
 
 // Extremes of a group, zero included.
 struct GroupRange {

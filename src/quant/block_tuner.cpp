@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "quant/batch_order.h"
+#include "quant/importance.h"
+#include "quant/optimized_rtn.h"
 
 namespace qround::quant {
 namespace {
@@ -44,11 +46,6 @@ double squared_error(const float* y, const float* target, int64_t rows, int64_t 
   return total / count;
 }
 
-MixerKind mixer_kind(const BlockWeights& weights) {
-  return std::holds_alternative<AttentionWeights>(weights.mixer) ? MixerKind::attention
-                                                                 : MixerKind::delta_net;
-}
-
 // Everything one run works with.
 class Run {
  public:
@@ -60,8 +57,7 @@ class Run {
         state_(state),
         weights_(weights),
         data_(data),
-        mixer_(std::holds_alternative<AttentionWeights>(weights.mixer) ? MixerKind::attention
-                                                                       : MixerKind::delta_net),
+        mixer_(mixer_kind(weights)),
         training_(config, mixer_, {recipe.batch, data.length}),
         x_(batch_floats(recipe.batch)),
         target_(x_.size()),
@@ -228,15 +224,33 @@ BlockTuner::BlockTuner(const ModelConfig& config, BlockWeights weights,
       recipe_(recipe),
       executor_(executor),
       state_(std::move(linears), group_size, recipe, executor.ops, executor.context.threads),
+      source_(weights),
       weights_(std::move(weights)) {
   for (size_t i = 0; i < state_.linears().size(); ++i) {
     linear_weight(weights_, state_.linears()[i].id) = state_.effective_weight(i);
   }
 }
 
+TuneResult BlockTuner::search(const BlockData& data) {
+  const Importance importance =
+      measure_importance(config_, source_, state_.linears(), data.inputs,
+                         {recipe_.batch, data.length}, recipe_.token_weight, executor_);
+  Run run(config_, recipe_, executor_, state_, weights_, data);
+  const int64_t samples = data.inputs.samples();
+  const int64_t first = recipe_.held_out > 0 ? samples - recipe_.held_out : 0;
+  TuneResult result;
+  result.loss_before = run.evaluate(first, samples);
+  result.rounding = search_rounding(state_, importance, recipe_.grid, executor_.ops);
+  state_.restore(result.rounding);
+  result.loss_after = run.evaluate(first, samples);
+  result.expert_tokens = importance.expert_tokens();
+  return result;
+}
+
 TuneResult BlockTuner::run(const BlockData& data, int64_t block,
                            const std::function<void(const TuneProgress&)>& progress,
                            const std::atomic<bool>* interrupt) {
+  if (recipe_.iterations == 0) return search(data);
   const bool held_out = recipe_.selection == Selection::held_out && recipe_.held_out > 0;
   const int64_t samples = data.inputs.samples();
   const int64_t trained = held_out ? samples - recipe_.held_out : samples;

@@ -39,7 +39,8 @@ struct TuneResult {
                            // the first mini-batch
   double loss_after = 0;   // of the kept set, on the same (mini_batch: on its own mini-batch)
   std::vector<double> losses;          // of each iteration's mini-batch, before its step
-  std::vector<int64_t> expert_tokens;  // routed to each expert over all iterations
+  std::vector<int64_t> expert_tokens;  // routed to each expert over all iterations; when scales are
+                                       // searched, in the calibration set
   bool interrupted = false;            // stopped early: nothing else is set
 };
 
@@ -50,7 +51,8 @@ class BlockTuner {
   BlockTuner(const ModelConfig& config, BlockWeights weights, std::vector<TunedLinear> linears,
              int64_t group_size, const TuneRecipe& recipe, const Executor& executor);
 
-  // `block` tells the random streams of blocks apart.
+  // Tunes, or searches scales if the recipe has no iterations. `block` tells the random streams of
+  // blocks apart.
   TuneResult run(const BlockData& data, int64_t block,
                  const std::function<void(const TuneProgress&)>& progress,
                  const std::atomic<bool>* interrupt = nullptr);
@@ -61,10 +63,13 @@ class BlockTuner {
   const RoundingState& state() const { return state_; }
 
  private:
+  TuneResult search(const BlockData& data);
+
   const ModelConfig& config_;
   TuneRecipe recipe_;
   Executor executor_;
   RoundingState state_;
+  BlockWeights source_;   // as given
   BlockWeights weights_;  // tuned maps read the state's effective weights
 };
 

@@ -32,8 +32,20 @@ class KeptList {
 
 }  // namespace
 
+std::string_view Rounding::name() const {
+  switch (way) {
+    case Way::nearest:
+      return "nearest";
+    case Way::searched:
+      return "searched";
+    case Way::learned:
+      return "learned";
+  }
+  return "";
+}
+
 QuantizationConfig export_config(const TensorTable& table, const std::vector<Decision>& decisions,
-                                 const Scheme& scheme, int64_t iters) {
+                                 const Scheme& scheme, const Rounding& rounding) {
   const bool mtp_int4 = any_int4(decisions, Part::mtp);
   const bool names_mtp =
       std::any_of(table.parameters().begin(), table.parameters().end(),
@@ -50,7 +62,8 @@ QuantizationConfig export_config(const TensorTable& table, const std::vector<Dec
   QuantizationConfig config;
   config.bits = Scheme::kBits;
   config.group_size = scheme.group_size;
-  config.other.emplace_back("iters", iters);
+  config.other.emplace_back("iters", rounding.iterations);
+  if (rounding.way == Rounding::Way::searched) config.other.emplace_back("enable_opt_rtn", true);
   config.block_names.push_back(table.block_prefix(Part::text));
   if (mtp_int4) {
     config.block_names.push_back(table.block_prefix(Part::mtp));

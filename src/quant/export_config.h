@@ -7,6 +7,8 @@
 //   - an MTP head kept whole is exempted by a regular expression and once more by `dynamic`
 #pragma once
 
+#include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/quantization_config.h"
@@ -15,8 +17,16 @@
 
 namespace qround::quant {
 
-// `iters`: steps of learned rounding, 0 for round-to-nearest.
+// How codes and scales were found.
+struct Rounding {
+  enum class Way { nearest, searched, learned };
+  Way way = Way::nearest;
+  int64_t iterations = 0;  // of learned rounding
+
+  std::string_view name() const;  // "nearest", "searched", "learned"
+};
+
 QuantizationConfig export_config(const TensorTable& table, const std::vector<Decision>& decisions,
-                                 const Scheme& scheme, int64_t iters);
+                                 const Scheme& scheme, const Rounding& rounding);
 
 }  // namespace qround::quant

@@ -24,6 +24,7 @@
 #include "model/model_config.h"
 #include "model/tensor_table.h"
 #include "quant/calibration.h"
+#include "quant/export_config.h"
 #include "quant/export_plan.h"
 #include "quant/plan.h"
 #include "quant/policy.h"
@@ -35,9 +36,10 @@ struct JobSpec {
   std::filesystem::path source;
   std::filesystem::path output;  // empty: planned only; its disk is then the source's
   Policy policy;
-  std::optional<TuneRecipe> recipe;  // absent: round-to-nearest
-  CalibrationOptions calibration;    // of a recipe; its samples, length and seed are the recipe's
-  std::string backend;               // operations to tune with; empty: the best
+  std::optional<TuneRecipe> recipe;      // absent: round-to-nearest, block by block without text
+  std::optional<ops::ScaleGrid> search;  // without a recipe: scales are searched, inputs alike
+  CalibrationOptions calibration;  // of a recipe; its samples, length and seed are the recipe's
+  std::string backend;             // operations to tune with; empty: the best
   uint64_t max_shard_bytes = uint64_t{4} << 30;
   uint64_t memory_budget_bytes = 0;  // for this process; 0: what is free
   bool restart = false;              // an unfinished job in the output directory is thrown away
@@ -45,6 +47,7 @@ struct JobSpec {
   std::string tool_version;  // for the report
 
   int64_t iterations() const { return recipe ? recipe->iterations : 0; }
+  Rounding rounding() const;
 };
 
 // Movable; holds pointers into itself that moving keeps valid.

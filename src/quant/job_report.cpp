@@ -27,11 +27,14 @@ std::vector<std::pair<std::string, Json>> recipe_members(const JobSpec& spec) {
       {"scheme", spec.policy.scheme.name()},
       {"bits", Scheme::kBits},
       {"group_size", spec.policy.scheme.group_size},
-      {"rounding", spec.recipe ? "learned" : "nearest"},
+      {"rounding", std::string(spec.rounding().name())},
       {"iters", spec.iterations()},
       {"rules", Json(std::move(rules))},
       {"max_shard_bytes", spec.max_shard_bytes}};
-  if (spec.recipe) members.emplace_back("learned_rounding", to_json(*spec.recipe));
+  if (spec.recipe) {
+    members.emplace_back(spec.iterations() > 0 ? "learned_rounding" : "searched_scales",
+                         to_json(*spec.recipe));
+  }
   return members;
 }
 

@@ -61,9 +61,11 @@ BlockRecord JobTuning::tune(const ExportStep& step) {
     progress_.advance(1);
   };
   BlockRecord record = cascade_.tune(step.block, step.items, tell, stop_);
-  progress_.line(fmt::format("{}: loss {:.4g} -> {:.4g} after {} steps, {}{}", step.label,
-                             record.loss_before, record.loss_after, record.kept_iteration,
-                             duration_text(record.seconds), expert_text(record.expert_tokens)));
+  const std::string steps =
+      job_.spec.iterations() > 0 ? fmt::format(" after {} steps", record.kept_iteration) : "";
+  progress_.line(fmt::format("{}: loss {:.4g} -> {:.4g}{}, {}{}", step.label, record.loss_before,
+                             record.loss_after, steps, duration_text(record.seconds),
+                             expert_text(record.expert_tokens)));
   return record;
 }
 

@@ -175,6 +175,11 @@ void refuse_nothing(const std::vector<Decision>& decisions) {
 
 }  // namespace
 
+Rounding JobSpec::rounding() const {
+  if (iterations() > 0) return {Rounding::Way::learned, iterations()};
+  return {recipe || search ? Rounding::Way::searched : Rounding::Way::nearest, 0};
+}
+
 PlannedJob plan_job(const JobSpec& spec) {
   if (spec.recipe) spec.recipe->validate();
   if (!spec.output.empty()) check_output_directory(spec.source, spec.output);

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "checkpoint/gptq_int4.h"
+#include "ops/full_range_int4.h"
 #include "ops/quantize_rtn.h"
 
 namespace qround::quant {
@@ -41,15 +42,16 @@ ops::DenseWeight dense_weight(const ExportItem& item) {
   return {item.source.dtype, item.source.data, item.shape.out, item.shape.in};
 }
 
-void round_unit(const PackedLinear& linear, Unit& unit, Scratch& scratch) {
+void round_unit(const PackedLinear& linear, const RowRounding& rounding, Unit& unit,
+                Scratch& scratch) {
   const Int4Shape& shape = linear.item->shape;
   scratch.codes.resize(static_cast<size_t>(kUnitRows * shape.in));
   scratch.scales.resize(static_cast<size_t>(kUnitRows * shape.n_groups()));
-  unit.sums = ops::cpu::quantize_rtn(dense_weight(*linear.item), {.begin = unit.rows.begin,
-                                                                  .end = unit.rows.end,
-                                                                  .group_size = shape.group_size,
-                                                                  .codes = scratch.codes.data(),
-                                                                  .scales = scratch.scales.data()});
+  unit.sums = rounding(dense_weight(*linear.item), {.begin = unit.rows.begin,
+                                                    .end = unit.rows.end,
+                                                    .group_size = shape.group_size,
+                                                    .codes = scratch.codes.data(),
+                                                    .scales = scratch.scales.data()});
   if (!unit.sums.representable) return;
   pack_codes(shape, unit.rows, scratch.codes.data(), linear.qweight);
   pack_scales(shape, unit.rows, scratch.scales.data(), linear.scales);
@@ -59,7 +61,7 @@ void round_unit(const PackedLinear& linear, Unit& unit, Scratch& scratch) {
 Error unrepresentable(const ExportItem& item, RowRange rows) {
   const std::vector<float> values = to_f32(item.source.rows(rows.begin, rows.end));
   const auto bad = std::find_if(values.begin(), values.end(),
-                                [](float w) { return !(std::fabs(w) < 8 * 65520.0f); });
+                                [](float w) { return !(std::fabs(w) < ops::kLargestWeight); });
   const auto index = std::distance(values.begin(), bad);
   const bool finite = bad != values.end() && std::isfinite(*bad);
   Error error(finite ? "a weight is too large for the scales of the format"
@@ -77,11 +79,16 @@ Error unrepresentable(const ExportItem& item, RowRange rows) {
 }  // namespace
 
 void round_to_nearest(PackedBatch& batch, Threads threads) {
+  round_rows(batch, ops::cpu::quantize_rtn, threads);
+}
+
+void round_rows(PackedBatch& batch, const RowRounding& rounding, Threads threads) {
   std::vector<Unit> units = split(batch);
   std::vector<Scratch> scratch(static_cast<size_t>(std::max(threads.count, 1)));
   parallel_for(threads, units.size(), [&](size_t index, int worker) {
     Unit& unit = units[index];
-    round_unit(batch.linears()[unit.linear_idx], unit, scratch[static_cast<size_t>(worker)]);
+    round_unit(batch.linears()[unit.linear_idx], rounding, unit,
+               scratch[static_cast<size_t>(worker)]);
   });
   std::vector<ops::RtnSums> sums(batch.linears().size());
   for (const Unit& unit : units) {

@@ -1,7 +1,10 @@
 // Plain rounding of whole linear maps: the rule of ops/full_range_int4.h without tuned parameters.
 #pragma once
 
+#include <functional>
+
 #include "base/threads.h"
+#include "ops/quantize_rtn.h"
 #include "quant/packed_batch.h"
 
 namespace qround::quant {
@@ -10,5 +13,9 @@ namespace qround::quant {
 // Throws Error naming tensor and element of the first weight that is not finite, or is too large
 // for an f16 scale.
 void round_to_nearest(PackedBatch& batch, Threads threads);
+
+// The same with another rounding of rows, which several threads call at the same time.
+using RowRounding = std::function<ops::RtnSums(const ops::DenseWeight&, const ops::RtnRows&)>;
+void round_rows(PackedBatch& batch, const RowRounding& rounding, Threads threads);
 
 }  // namespace qround::quant

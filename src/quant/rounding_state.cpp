@@ -95,6 +95,10 @@ void RoundingState::for_row_blocks(
                [&](size_t i, int) { body(blocks[i].linear_idx, blocks[i].begin, blocks[i].end); });
 }
 
+RoundingSnapshot RoundingState::empty_snapshot() const {
+  return {std::vector<uint8_t>(n_weights_ / 2), std::vector<uint16_t>(n_groups_)};
+}
+
 void RoundingState::snapshot(RoundingSnapshot& into) const {
   into.packed_codes.resize(n_weights_ / 2);
   into.scales.resize(n_groups_);
@@ -141,6 +145,18 @@ void RoundingState::read(const RoundingSnapshot& snapshot, size_t linear_idx, in
   const int64_t groups = k / group_size_;
   const uint16_t* from = snapshot.scales.data() + place.first_group + begin * groups;
   std::copy_n(from, (end - begin) * groups, scales);
+}
+
+void RoundingState::write(RoundingSnapshot& snapshot, size_t linear_idx, int64_t begin, int64_t end,
+                          const uint8_t* codes, const uint16_t* scales) const {
+  const Place& place = places_[linear_idx];
+  const int64_t k = linears_[linear_idx].weight.k;
+  const auto first = place.first_weight + static_cast<size_t>(begin * k);
+  pack_nibbles(codes, static_cast<size_t>((end - begin) * k),
+               snapshot.packed_codes.data() + first / 2);
+  const int64_t groups = k / group_size_;
+  std::copy_n(scales, (end - begin) * groups,
+              snapshot.scales.data() + static_cast<int64_t>(place.first_group) + begin * groups);
 }
 
 uint64_t RoundingState::bytes(uint64_t weights, uint64_t groups, const TuneRecipe& recipe) {

@@ -48,12 +48,22 @@ class RoundingState {
             int64_t iteration);
 
   void snapshot(RoundingSnapshot& into) const;
+  // A snapshot of zeros, to be filled with `write`.
+  RoundingSnapshot empty_snapshot() const;
   // Makes the effective weights those of a snapshot. No step may follow.
   void restore(const RoundingSnapshot& snapshot);
 
   // Rows of a snapshot: codes [end - begin, K] 0..15, scales [end - begin, K / G].
   void read(const RoundingSnapshot& snapshot, size_t linear_idx, int64_t begin, int64_t end,
             uint8_t* codes, uint16_t* scales) const;
+
+  // Sets rows of a snapshot; the counterpart of `read`. Different rows may be written at the same
+  // time.
+  void write(RoundingSnapshot& snapshot, size_t linear_idx, int64_t begin, int64_t end,
+             const uint8_t* codes, const uint16_t* scales) const;
+  // body(linear_idx, begin, end) over all rows of all maps, some at a time, in parallel.
+  void for_row_blocks(
+      const std::function<void(size_t linear_idx, int64_t begin, int64_t end)>& body) const;
 
   // Bytes this state takes for so many weights in so many groups, one snapshot included.
   static uint64_t bytes(uint64_t weights, uint64_t groups, const TuneRecipe& recipe);
@@ -65,8 +75,6 @@ class RoundingState {
 
   ops::SignRoundRows rows_of(size_t linear_idx, int64_t begin, int64_t end) const;
   std::byte* values_of(size_t linear_idx) const;
-  void for_row_blocks(
-      const std::function<void(size_t linear_idx, int64_t begin, int64_t end)>& body) const;
 
   std::vector<TunedLinear> linears_;
   std::vector<Place> places_;

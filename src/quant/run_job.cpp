@@ -18,6 +18,7 @@
 #include "quant/job_journal.h"
 #include "quant/job_report.h"
 #include "quant/job_tuning.h"
+#include "quant/optimized_rtn.h"
 #include "quant/output_directory.h"
 #include "quant/read_ahead.h"
 #include "quant/round_to_nearest.h"
@@ -60,7 +61,7 @@ class StepWriter {
         journal_(journal),
         records_(records),
         read_ahead_(job.source, job.exports),
-        stream_(job.source, writer, tuning == nullptr ? progress : silent_, stop) {}
+        stream_(job.source, writer, job.spec.iterations() == 0 ? progress : silent_, stop) {}
 
   void run() {
     const std::vector<ExportStep>& steps = job_.exports.steps;
@@ -100,6 +101,8 @@ class StepWriter {
     batch.reset(items);
     if (tuned != nullptr) {
       tuned->pack(batch, job_.spec.threads);
+    } else if (job_.spec.search) {
+      round_by_search(batch, *job_.spec.search, job_.spec.threads);
     } else {
       round_to_nearest(batch, job_.spec.threads);
     }
@@ -256,7 +259,7 @@ class JobRun {
     copy_other_files(job_.source, job_.spec.output, kOwnFiles);
     write_config_files(
         job_.spec.output, job_.source.config(),
-        export_config(job_.table, job_.decisions, job_.spec.policy.scheme, job_.spec.iterations()));
+        export_config(job_.table, job_.decisions, job_.spec.policy.scheme, job_.spec.rounding()));
     writer.finish();
   }
 

@@ -44,6 +44,10 @@ const char* clamp_name(ops::ClampRule rule) {
   return "";
 }
 
+const char* grid_name(ops::ScaleGrid grid) {
+  return grid == ops::ScaleGrid::bf16 ? "bf16" : "autoround";
+}
+
 const char* selection_name(Selection selection) {
   switch (selection) {
     case Selection::held_out:
@@ -76,6 +80,7 @@ float TuneRecipe::factor_step(int64_t iteration) const {
 }
 
 ops::SignRoundRule TuneRecipe::rule() const {
+  if (iterations == 0) return {.clamp = clamp, .bf16_scales = bf16_scales};
   const double unit =
       rate() / static_cast<double>(iterations) * static_cast<double>(units_per_step_drop());
   return {.v_unit = static_cast<float>(unit),
@@ -85,20 +90,28 @@ ops::SignRoundRule TuneRecipe::rule() const {
 }
 
 void TuneRecipe::validate() const {
-  require(iterations >= 1 && iterations <= 10'000, "--iters", "1 to 10000",
+  require(iterations >= 0 && iterations <= 10'000, "--iters", "0 to 10000",
           static_cast<double>(iterations));
   require(samples >= 1, "--nsamples", "1 or more", static_cast<double>(samples));
   require(length >= 2, "--seqlen", "2 or more", static_cast<double>(length));
   const int64_t trained = selection == Selection::held_out ? samples - held_out : samples;
   require(batch >= 1 && batch <= trained, "--batch-size",
           fmt::format("1 to {}, the sequences trained on", trained), static_cast<double>(batch));
-  require(rate() > 0 && rate() <= 1, "--lr", "more than 0, at most 1", rate());
+  require((rate() > 0 && rate() <= 1) || iterations == 0, "--lr", "more than 0, at most 1", rate());
   require(rate_of_factors() <= 1, "--minmax-lr", "at most 1", rate_of_factors());
   require(held_out >= 0 && held_out < samples, "--held-out", fmt::format("0 to {}", samples - 1),
           static_cast<double>(held_out));
 }
 
 Json to_json(const TuneRecipe& recipe) {
+  if (recipe.iterations == 0) {
+    return Json::object(
+        {{"nsamples", recipe.samples},
+         {"seqlen", recipe.length},
+         {"seed", static_cast<int64_t>(recipe.seed)},
+         {"scales", grid_name(recipe.grid)},
+         {"tokens", recipe.token_weight == TokenWeight::routing ? "by routing weight" : "alike"}});
+  }
   return Json::object({{"name", recipe.name},
                        {"iters", recipe.iterations},
                        {"nsamples", recipe.samples},
@@ -137,6 +150,8 @@ void make_compatible_with_autoround(TuneRecipe& recipe) {
   recipe.bf16_scales = false;
   recipe.bf16_weights = false;  // without BF16 arithmetic, as on a CPU, it tunes in F32 throughout
   recipe.f16_scale_gradient = true;
+  recipe.grid = ops::ScaleGrid::autoround;
+  recipe.token_weight = TokenWeight::equal;
 }
 
 }  // namespace qround::quant

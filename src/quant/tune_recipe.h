@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/json.h"
+#include "ops/search_rtn.h"
 #include "ops/sign_round.h"
 
 namespace qround::quant {
@@ -18,9 +19,13 @@ enum class Selection {
   last,        // the final state
 };
 
+// Whether a token counts for an expert's importance matrix by the square of its routing weight, as
+// its share of the block's output does, or like any other.
+enum class TokenWeight { routing, equal };
+
 struct TuneRecipe {
   std::string name = "default";
-  int64_t iterations = 200;  // T
+  int64_t iterations = 200;  // T; 0: scales are searched instead of tuned (optimized RTN)
   int64_t samples = 128;     // calibration sequences
   int64_t length = 2048;     // tokens of each
   int64_t batch = 8;         // sequences per iteration
@@ -35,10 +40,13 @@ struct TuneRecipe {
   bool bf16_weights = true;  // tune with weights rounded to BF16, as servers compute with them
   bool f16_scale_gradient = false;
   bool tune_factors = true;
+  ops::ScaleGrid grid = ops::ScaleGrid::bf16;  // of searched scales
+  TokenWeight token_weight = TokenWeight::routing;
 
   // The rule of v's integer units: lr_t = units(t) * v_unit, where step t of T has (T - t) / q
   // units and q is 1 unless the sum of all steps would leave 16 bits.
   double rate() const {
+    if (iterations == 0) return 0;
     return learning_rate > 0 ? learning_rate : 1.0 / static_cast<double>(iterations);
   }
   double rate_of_factors() const { return factor_rate > 0 ? factor_rate : rate(); }

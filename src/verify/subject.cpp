@@ -35,6 +35,14 @@ bool Subject::rounds_to_nearest() const {
   return false;
 }
 
+bool Subject::searched_scales() const {
+  if (!config) return false;
+  for (const auto& [key, value] : config->other) {
+    if (key == "enable_opt_rtn") return value.is_bool() && value.as_bool();
+  }
+  return false;
+}
+
 void Subject::check_stop() const {
   if (stop != nullptr && *stop) throw Error("interrupted", ErrorKind::interrupted);
 }

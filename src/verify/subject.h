@@ -39,6 +39,7 @@ struct Subject {
 
   Int4Format int4_format() const;
   bool rounds_to_nearest() const;  // the config says that no rounding was learned
+  bool searched_scales() const;    // the config says that scales need not reach the extremes
   void check_stop() const;         // throws Error of kind `interrupted`
 };
 

@@ -148,20 +148,30 @@ std::optional<Finding> compare(const KeptPiece& piece) {
 
 // --- Rounding
 
-// Bounds on w / s - q. The group's extreme sets the scale, so w / s stays within +-8 but for the
-// scale's own rounding to f16: 2^-11, and 2^-25 of 1e-5 among the smallest. Quotients are computed
-// with a product, which costs another 2^-23 of 8.
-constexpr float kHalfStep = 0.5f + 1e-5f;
-constexpr float kSaturated = 1.05f;  // above code 7
+// Bounds on w / s - q.
+struct RoundingBounds {
+  float half_step;     // of any code
+  float below, above;  // beyond the lowest and the highest code
+};
+
+// The group's extreme sets the scale, so w / s stays within +-8 but for the scale's own rounding to
+// f16: 2^-11, and 2^-25 of 1e-5 among the smallest. Quotients are computed with a product, which
+// costs another 2^-23 of 8.
+constexpr RoundingBounds kNearest = {0.5f + 1e-5f, 0.5f + 1e-5f, 1.05f};
+// A searched scale may be any, down to a 32nd of the extreme; auto-round's is rounded to f16 after
+// the codes are found.
+constexpr RoundingBounds kSearched = {0.5f + 8 * 0x1p-11f, 25, 26};
 
 // Index of the first weight out of bounds, or -1. One group: codes [size], weight(k) for its k-th.
 template <typename Weight>
-int64_t first_out_of_bounds(const Weight& weight, const uint8_t* codes, int64_t size, float scale) {
+int64_t first_out_of_bounds(const Weight& weight, const uint8_t* codes, int64_t size, float scale,
+                            const RoundingBounds& bounds) {
   const float inverse = 1 / scale;
   const auto is_bad = [&](int64_t k) {
     const float distance = weight(k) * inverse - static_cast<float>(codes[k] - 8);
-    const float above = codes[k] == 15 ? kSaturated : kHalfStep;
-    return !(distance >= -kHalfStep) | !(distance <= above);
+    const float above = codes[k] == 15 ? bounds.above : bounds.half_step;
+    const float below = codes[k] == 0 ? bounds.below : bounds.half_step;
+    return !(distance >= -below) | !(distance <= above);
   };
   int32_t n_bad = 0;
   for (int64_t k = 0; k < size; ++k) n_bad += is_bad(k);
@@ -174,13 +184,13 @@ int64_t first_out_of_bounds(const Weight& weight, const uint8_t* codes, int64_t 
 
 // The same for the weights [first, first + size) of a matrix of any type.
 int64_t first_out_of_bounds(const TensorView& weights, int64_t first, const uint8_t* codes,
-                            int64_t size, float scale) {
+                            int64_t size, float scale, const RoundingBounds& bounds) {
   const auto bf16 = [&](int64_t k) { return bf16_to_f32(weights.as<uint16_t>()[first + k]); };
   const auto f16 = [&](int64_t k) { return f16_to_f32(weights.as<uint16_t>()[first + k]); };
   const auto f32 = [&](int64_t k) { return weights.as<float>()[first + k]; };
-  if (weights.dtype == DType::bf16) return first_out_of_bounds(bf16, codes, size, scale);
-  if (weights.dtype == DType::f16) return first_out_of_bounds(f16, codes, size, scale);
-  return first_out_of_bounds(f32, codes, size, scale);
+  if (weights.dtype == DType::bf16) return first_out_of_bounds(bf16, codes, size, scale, bounds);
+  if (weights.dtype == DType::f16) return first_out_of_bounds(f16, codes, size, scale, bounds);
+  return first_out_of_bounds(f32, codes, size, scale, bounds);
 }
 
 struct RoundingScratch {
@@ -202,7 +212,7 @@ Finding rounding_finding(const Parameter& p, const TensorView& weight, int64_t r
 
 std::optional<Finding> check_rows(const Parameter& p, const Int4Tensors& int4,
                                   const TensorView& weight, RowRange rows,
-                                  RoundingScratch& scratch) {
+                                  const RoundingBounds& bounds, RoundingScratch& scratch) {
   const Int4Shape& shape = int4.shape;
   unpack_codes(int4, rows, scratch.codes.data());
   unpack_scales(int4, rows, scratch.scales.data());
@@ -210,8 +220,9 @@ std::optional<Finding> check_rows(const Parameter& p, const Int4Tensors& int4,
   for (int64_t group = 0; group < rows.count() * n_groups; ++group) {
     const float scale = f16_to_f32(scratch.scales[static_cast<size_t>(group)]);
     const int64_t first = group * shape.group_size;
-    const int64_t bad = first_out_of_bounds(weight, rows.begin * shape.in + first,
-                                            scratch.codes.data() + first, shape.group_size, scale);
+    const int64_t bad =
+        first_out_of_bounds(weight, rows.begin * shape.in + first, scratch.codes.data() + first,
+                            shape.group_size, scale, bounds);
     if (bad < 0) continue;
     return rounding_finding(p, weight, rows.begin + group / n_groups,
                             group % n_groups * shape.group_size + bad, scratch,
@@ -232,9 +243,10 @@ std::optional<Finding> check_linear(const Subject& subject, const Parameter& p,
   scratch.codes.resize(static_cast<size_t>(kRows * shape.in));
   scratch.scales.resize(static_cast<size_t>(kRows * shape.n_groups()));
   std::optional<Finding> finding;
+  const RoundingBounds& bounds = subject.searched_scales() ? kSearched : kNearest;
   for (int64_t row = 0; row < shape.out && !finding; row += kRows) {
     const RowRange rows{row, std::min(row + kRows, shape.out)};
-    finding = check_rows(p, int4, *weight, rows, scratch);
+    finding = check_rows(p, int4, *weight, rows, bounds, scratch);
   }
   subject.checkpoint.release(subject.checkpoint.at(p.module + ".qweight"));
   const bool own = subject.source->find(p.tensor) != nullptr;

@@ -1,0 +1,133 @@
+#include "model/linear_inputs.h"
+
+#include <array>
+
+#include "model/training_parts.h"
+
+namespace qround {
+namespace {
+
+using Scope = ops::Workspace::Scope;
+
+class Visit {
+ public:
+  Visit(const TrainingPass& pass, const LinearInputVisitor& visitor)
+      : pass_(pass), visitor_(visitor) {}
+
+  void attention(const float* x, const AttentionActivations& saved) const {
+    const AttentionConfig& a = pass_.config.attention;
+    const int64_t width = a.heads * a.head_dim;
+    report({{Role::q_proj}, {Role::k_proj}, {Role::v_proj}}, x, pass_.config.hidden);
+    Scope scope(context().workspace);
+    const auto gate = take_floats(scope, pass_.tokens() * width);
+    const auto gated = take_floats(scope, pass_.tokens() * width);
+    // Per head D values of the query, then D of its gate.
+    for (int64_t head = 0; head < pass_.tokens() * a.heads; ++head)
+      std::copy_n(saved.joined.data() + (2 * head + 1) * a.head_dim, a.head_dim,
+                  gate.data() + head * a.head_dim);
+    std::copy(saved.mixed.begin(), saved.mixed.end(), gated.begin());
+    ops().sigmoid_gate({gated.data(), gate.data(), pass_.tokens(), width, width}, context());
+    report({{Role::o_proj}}, gated.data(), width);
+  }
+
+  void delta_net(const DeltaNetWeights& weights, const float* x,
+                 const DeltaNetActivations& saved) const {
+    const DeltaNetConfig& d = pass_.config.delta_net;
+    report({{Role::in_proj_qkv}, {Role::in_proj_z}, {Role::in_proj_b}, {Role::in_proj_a}}, x,
+           pass_.config.hidden);
+    Scope scope(context().workspace);
+    const auto gated = take_floats(scope, pass_.tokens() * d.value_width());
+    ops().gated_rms_norm(saved.read.data(), saved.z.data(), weights.norm.data(),
+                         {pass_.tokens() * d.value_heads, d.value_dim, pass_.config.norm_eps},
+                         gated.data(), context());
+    report({{Role::out_proj}}, gated.data(), d.value_width());
+  }
+
+  void dense(const float* x, const SwigluActivations& saved) const {
+    report({{Role::dense_gate}, {Role::dense_up}}, x, pass_.config.hidden);
+    inner({Role::dense_down}, saved);
+  }
+
+  void experts(const float* x, const MoeActivations& saved) const {
+    report({{Role::router}, {Role::shared_gate}, {Role::shared_up}, {Role::shared_expert_gate}}, x,
+           pass_.config.hidden);
+    inner({Role::shared_down}, saved.shared);
+    for (size_t expert = 0; expert + 1 < saved.groups.begin.size(); ++expert)
+      one_expert(static_cast<int64_t>(expert), x, saved);
+  }
+
+ private:
+  const ops::OpTable& ops() const { return pass_.run.ops; }
+  const ops::OpContext& context() const { return pass_.run.context; }
+
+  void report(std::initializer_list<LinearId> linears, const float* x, int64_t k) const {
+    visitor_({{linears.begin(), linears.size()}, x, nullptr, pass_.tokens(), k});
+  }
+
+  // The last map of a SwiGLU.
+  void inner(LinearId down, const SwigluActivations& saved) const {
+    Scope scope(context().workspace);
+    const auto count = static_cast<int64_t>(saved.gate.size());
+    const auto hidden = take_floats(scope, count);
+    ops().swiglu(saved.gate.data(), saved.up.data(), count, hidden.data(), context());
+    report({down}, hidden.data(), count / pass_.tokens());
+  }
+
+  void one_expert(int64_t expert, const float* x, const MoeActivations& saved) const {
+    const MoeConfig& moe = *pass_.config.moe;
+    const int64_t width = pass_.config.hidden;
+    const int64_t begin = saved.groups.begin[static_cast<size_t>(expert)];
+    const int64_t rows = saved.groups.begin[static_cast<size_t>(expert + 1)] - begin;
+    if (rows == 0) return;
+    Scope scope(context().workspace);
+    const auto gathered = take_floats(scope, rows * width);
+    const auto weights = take_floats(scope, rows);
+    const auto hidden = take_floats(scope, rows * moe.expert_width);
+    for (int64_t row = 0; row < rows; ++row) {
+      const int32_t choice = saved.groups.choices[static_cast<size_t>(begin + row)];
+      std::copy_n(x + choice / moe.chosen * width, width, gathered.data() + row * width);
+      weights[static_cast<size_t>(row)] = saved.weights[static_cast<size_t>(choice)];
+    }
+    const std::array<LinearId, 2> outer = {LinearId{Role::expert_gate, expert},
+                                           LinearId{Role::expert_up, expert}};
+    visitor_({outer, gathered.data(), weights.data(), rows, width});
+    ops().swiglu(saved.experts.gate.data() + begin * moe.expert_width,
+                 saved.experts.up.data() + begin * moe.expert_width, rows * moe.expert_width,
+                 hidden.data(), context());
+    const LinearId down{Role::expert_down, expert};
+    visitor_({{&down, 1}, hidden.data(), weights.data(), rows, moe.expert_width});
+  }
+
+  const TrainingPass& pass_;
+  const LinearInputVisitor& visitor_;
+};
+
+}  // namespace
+
+void visit_linear_inputs(const ModelConfig& config, const BlockWeights& weights,
+                         const BlockTraining& training, const float* x,
+                         const LinearInputVisitor& visit, const Executor& executor) {
+  const TrainingPass pass{config, training.batch(), executor};
+  const BlockActivations& saved = training.activations();
+  const Visit visiting(pass, visit);
+  const ops::RmsNormShape shape{pass.tokens(), config.hidden, config.norm_eps};
+  Scope scope(executor.context.workspace);
+  const auto normed = take_floats(scope, pass.tokens() * config.hidden);
+  executor.ops.zero_centered_rms_norm(x, weights.input_norm.data(), shape, normed.data(),
+                                      executor.context);
+  if (const auto* attention = std::get_if<AttentionActivations>(&saved.mixer)) {
+    visiting.attention(normed.data(), *attention);
+  } else {
+    visiting.delta_net(std::get<DeltaNetWeights>(weights.mixer), normed.data(),
+                       std::get<DeltaNetActivations>(saved.mixer));
+  }
+  executor.ops.zero_centered_rms_norm(saved.middle.data(), weights.post_attention_norm.data(),
+                                      shape, normed.data(), executor.context);
+  if (const auto* moe = std::get_if<MoeActivations>(&saved.feed_forward)) {
+    visiting.experts(normed.data(), *moe);
+  } else {
+    visiting.dense(normed.data(), std::get<SwigluActivations>(saved.feed_forward));
+  }
+}
+
+}  // namespace qround

@@ -1,0 +1,102 @@
+#include "quant/importance.h"
+
+#include <algorithm>
+
+namespace qround::quant {
+namespace {
+
+// Columns a thread sums at a time.
+constexpr int64_t kColumns = 64;
+// Of the mean over all inputs, added to each.
+constexpr double kFloor = 1e-3;
+
+}  // namespace
+
+Importance::Importance(const std::vector<TunedLinear>& linears, TokenWeight token_weight)
+    : token_weight_(token_weight) {
+  for (const TunedLinear& linear : linears) {
+    sums_.push_back({linear.id, 0, std::vector<double>(static_cast<size_t>(linear.weight.k)), {}});
+  }
+}
+
+void Importance::add(const LinearInputs& inputs, Threads threads) {
+  const auto is_read = [&](const Sums& sums) {
+    return std::find(inputs.linears.begin(), inputs.linears.end(), sums.id) != inputs.linears.end();
+  };
+  const auto first = std::find_if(sums_.begin(), sums_.end(), is_read);
+  if (first == sums_.end()) return;
+  const bool weighted = token_weight_ == TokenWeight::routing && inputs.weights != nullptr;
+  const auto row_weight = [&](int64_t row) {
+    return weighted ? double{inputs.weights[row]} * double{inputs.weights[row]} : 1.0;
+  };
+  std::vector<double> squares(static_cast<size_t>(inputs.k));
+  const auto n_blocks = static_cast<size_t>((inputs.k + kColumns - 1) / kColumns);
+  parallel_for(threads, n_blocks, [&](size_t block, int) {
+    const auto begin = static_cast<int64_t>(block) * kColumns;
+    const int64_t end = std::min(inputs.k, begin + kColumns);
+    for (int64_t row = 0; row < inputs.rows; ++row) {
+      const float* x = inputs.x + row * inputs.k;
+      const double weight = row_weight(row);
+      for (int64_t column = begin; column < end; ++column)
+        squares[static_cast<size_t>(column)] += weight * double{x[column]} * double{x[column]};
+    }
+  });
+  for (auto sums = first; sums != sums_.end(); ++sums) {
+    if (!is_read(*sums)) continue;
+    sums->tokens += inputs.rows;
+    for (size_t column = 0; column < squares.size(); ++column)
+      sums->squares[column] += squares[column];
+  }
+}
+
+void Importance::finish() {
+  for (Sums& sums : sums_) {
+    if (sums.tokens == 0) continue;
+    double total = 0;
+    for (const double square : sums.squares) total += square;
+    const double floor = kFloor * total / static_cast<double>(sums.squares.size());
+    for (const double square : sums.squares)
+      sums.mean_square.push_back(
+          static_cast<float>((square + floor) / static_cast<double>(sums.tokens)));
+  }
+}
+
+std::vector<int64_t> Importance::expert_tokens() const {
+  std::vector<int64_t> tokens;
+  for (const Sums& sums : sums_) {
+    if (sums.id.role != Role::expert_gate) continue;
+    const auto expert = static_cast<size_t>(sums.id.expert);
+    if (tokens.size() <= expert) tokens.resize(expert + 1);
+    tokens[expert] = sums.tokens;
+  }
+  return tokens;
+}
+
+const float* Importance::of(size_t linear_idx) const {
+  const Sums& sums = sums_[linear_idx];
+  return sums.mean_square.empty() ? nullptr : sums.mean_square.data();
+}
+
+Importance measure_importance(const ModelConfig& config, const BlockWeights& weights,
+                              const std::vector<TunedLinear>& linears,
+                              const ActivationStore& inputs, TrainingBatch batch,
+                              TokenWeight token_weight, const Executor& executor) {
+  Importance importance(linears, token_weight);
+  const int64_t floats = inputs.floats();
+  std::vector<float> x(static_cast<size_t>(batch.sequences * floats)), y(x.size());
+  for (int64_t first = 0; first < inputs.samples(); first += batch.sequences) {
+    const int64_t count = std::min(batch.sequences, inputs.samples() - first);
+    for (int64_t i = 0; i < count; ++i)
+      std::copy_n(inputs.sample(first + i), floats, x.data() + i * floats);
+    BlockTraining pass(config, mixer_kind(weights), {count, batch.length});
+    pass.forward(weights, x.data(), y.data(), executor);
+    const auto add = [&](const LinearInputs& seen) {
+      importance.add(seen, executor.context.threads);
+    };
+    visit_linear_inputs(config, weights, pass, x.data(), add, executor);
+  }
+  importance.finish();
+  return importance;
+}
+
+}  // namespace qround::quant

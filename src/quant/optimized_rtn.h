@@ -1,0 +1,24 @@
+// Rounding to nearest with searched scales (ops/search_rtn.h) of whole linear maps.
+#pragma once
+
+#include "base/threads.h"
+#include "ops/backend.h"
+#include "quant/importance.h"
+#include "quant/packed_batch.h"
+#include "quant/rounding_state.h"
+
+namespace qround::quant {
+
+// Fills the batch from the items' weights, all inputs alike in importance. Codes and scales do not
+// depend on the number of threads. Throws as round_to_nearest.
+void round_by_search(PackedBatch& batch, ops::ScaleGrid grid, Threads threads);
+
+// The rounding of a block's maps, each by the importance of its inputs.
+RoundingSnapshot search_rounding(const RoundingState& state, const Importance& importance,
+                                 ops::ScaleGrid grid, const ops::OpTable& ops);
+// Of some rows of one map, into `snapshot`.
+void search_rows(const RoundingState& state, size_t linear_idx, int64_t begin, int64_t end,
+                 const Importance& importance, ops::ScaleGrid grid, const ops::OpTable& ops,
+                 RoundingSnapshot& snapshot);
+
+}  // namespace qround::quant
