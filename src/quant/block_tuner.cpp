@@ -22,24 +22,43 @@ constexpr double kLossScale = 1000;
 using LinearKey = std::pair<Role, int64_t>;
 LinearKey key_of(LinearId id) { return {id.role, id.expert}; }
 
-// Mean squared error of y against target, both [rows, width]; dy, if wanted, its gradient times
-// kLossScale.
-double squared_error(const float* y, const float* target, int64_t rows, int64_t width, float* dy,
-                     Threads threads) {
-  const int64_t blocks = (rows + kLossRows - 1) / kLossRows;
+// A token whose target is nearly zero weighs no more than one of this mean square.
+constexpr double kLeastMeanSquare = 1e-6;
+
+struct Outputs {
+  const float* y;       // [rows, width]
+  const float* target;  // [rows, width]
+  int64_t rows, width;
+};
+
+double weight_of_row(const Outputs& outputs, int64_t row, LossWeight weight) {
+  if (weight == LossWeight::plain) return 1;
+  const float* target = outputs.target + row * outputs.width;
+  double sum = 0;
+  for (int64_t i = 0; i < outputs.width; ++i) sum += double{target[i]} * double{target[i]};
+  return 1 / std::max(sum / static_cast<double>(outputs.width), kLeastMeanSquare);
+}
+
+// Weighted mean squared error; dy [rows, width], if wanted, its gradient times kLossScale.
+double squared_error(const Outputs& outputs, LossWeight weight, float* dy, Threads threads) {
+  const int64_t blocks = (outputs.rows + kLossRows - 1) / kLossRows;
   std::vector<double> sums(static_cast<size_t>(blocks));
-  const double count = static_cast<double>(rows * width);
-  const auto factor = static_cast<float>(2 * kLossScale / count);
+  const double count = static_cast<double>(outputs.rows * outputs.width);
   parallel_for(threads, sums.size(), [&](size_t block, int) {
-    const int64_t begin = static_cast<int64_t>(block) * kLossRows * width;
-    const int64_t end = std::min(rows * width, begin + kLossRows * width);
-    double sum = 0;
-    for (int64_t i = begin; i < end; ++i) {
-      const float error = y[i] - target[i];
-      sum += double{error} * double{error};
-      if (dy != nullptr) dy[i] = factor * error;
+    const int64_t begin = static_cast<int64_t>(block) * kLossRows;
+    double total = 0;
+    for (int64_t row = begin; row < std::min(outputs.rows, begin + kLossRows); ++row) {
+      const double row_weight = weight_of_row(outputs, row, weight);
+      const auto factor = static_cast<float>(2 * kLossScale * row_weight / count);
+      double sum = 0;
+      for (int64_t i = row * outputs.width; i < (row + 1) * outputs.width; ++i) {
+        const float error = outputs.y[i] - outputs.target[i];
+        sum += double{error} * double{error};
+        if (dy != nullptr) dy[i] = factor * error;
+      }
+      total += row_weight * sum;
     }
-    sums[block] = sum;
+    sums[block] = total;
   });
   double total = 0;
   for (const double sum : sums) total += sum;
@@ -75,8 +94,8 @@ class Run {
       std::copy_n(data_.targets.sample(samples[i]), sample_floats(), target_.data() + place);
     }
     training_.forward(weights_, x_.data(), y_.data(), executor_);
-    return squared_error(y_.data(), target_.data(), recipe_.batch * data_.length, config_.hidden,
-                         dy_.data(), executor_.context.threads);
+    return squared_error({y_.data(), target_.data(), recipe_.batch * data_.length, config_.hidden},
+                         recipe_.loss_weight, dy_.data(), executor_.context.threads);
   }
 
   void step(int64_t iteration) {
@@ -100,8 +119,9 @@ class Run {
     double total = 0;
     for (int64_t sample = begin; sample < end; ++sample) {
       single.forward(weights_, data_.inputs.sample(sample), y_.data(), executor_);
-      total += squared_error(y_.data(), data_.targets.sample(sample), data_.length, config_.hidden,
-                             nullptr, executor_.context.threads);
+      total +=
+          squared_error({y_.data(), data_.targets.sample(sample), data_.length, config_.hidden},
+                        recipe_.loss_weight, nullptr, executor_.context.threads);
     }
     return total / static_cast<double>(end - begin);
   }

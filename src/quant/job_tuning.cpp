@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/memory.h"
 #include "base/stopwatch.h"
@@ -60,13 +61,18 @@ BlockRecord JobTuning::tune(const ExportStep& step) {
                     now.first_loss, now.best_loss, bytes_text(resident_memory().private_bytes())));
     progress_.advance(1);
   };
-  BlockRecord record = cascade_.tune(step.block, step.items, tell, stop_);
+  return cascade_.tune(step.block, step.items, tell, stop_);
+}
+
+void JobTuning::show(const ExportStep& step, const BlockRecord& record,
+                     const std::vector<double>& relative_errors) {
   const std::string steps =
       job_.spec.iterations() > 0 ? fmt::format(" after {} steps", record.kept_iteration) : "";
-  progress_.line(fmt::format("{}: loss {:.4g} -> {:.4g}{}, {}{}", step.label, record.loss_before,
-                             record.loss_after, steps, duration_text(record.seconds),
-                             expert_text(record.expert_tokens)));
-  return record;
+  const double sum = std::accumulate(relative_errors.begin(), relative_errors.end(), 0.0);
+  const auto count = static_cast<double>(std::max<size_t>(relative_errors.size(), 1));
+  progress_.line(fmt::format("{}: loss {:.4g} -> {:.4g}{}, relative error {:.3g}, {}{}", step.label,
+                             record.loss_before, record.loss_after, steps, sum / count,
+                             duration_text(record.seconds), expert_text(record.expert_tokens)));
 }
 
 void JobTuning::prefetch_block_after(const ExportStep& step) {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <vector>
 
 #include "base/progress.h"
 #include "checkpoint/partial_shards.h"
@@ -32,6 +33,10 @@ class JobTuning {
   // A step that passes(); cascade() then has its rounding. Throws Error of kind `interrupted`.
   BlockRecord tune(const ExportStep& step);
   const BlockCascade& cascade() const { return cascade_; }
+
+  // One line about a tuned step; the errors are those of its int4 maps.
+  void show(const ExportStep& step, const BlockRecord& record,
+            const std::vector<double>& relative_errors);
 
  private:
   void prefetch_block_after(const ExportStep& step);

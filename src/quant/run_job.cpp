@@ -75,19 +75,20 @@ class StepWriter {
  private:
   void write(const ExportStep& step, StepRecord& record) {
     const Stopwatch stopwatch;
-    const BlockCascade* tuned = nullptr;
+    std::optional<BlockRecord> tuned;
     if (tuning_ != nullptr && JobTuning::passes(step)) {
-      record.tuning = to_json(tuning_->tune(step));
-      tuned = &tuning_->cascade();
+      tuned = tuning_->tune(step);
+      record.tuning = to_json(*tuned);
     }
     for (const std::span<const ExportItem> items : batches(step)) {
       read_ahead_.advance(items.size());
       if (items.front().linear == nullptr) {
         stream_.copy(items.front());
       } else {
-        stream_.push(round(items, tuned, record));
+        stream_.push(round(items, tuned ? &tuning_->cascade() : nullptr, record));
       }
     }
+    if (tuned) tuning_->show(step, *tuned, record.relative_errors);
     record.seconds = stopwatch.seconds();
     stream_.commit([this, &record](uint32_t crc32) {
       record.int4_crc32 = crc32;

@@ -120,6 +120,7 @@ Json to_json(const TuneRecipe& recipe) {
                        {"lr", recipe.rate()},
                        {"minmax_lr", recipe.tune_factors ? recipe.rate_of_factors() : 0.0},
                        {"seed", static_cast<int64_t>(recipe.seed)},
+                       {"loss", recipe.loss_weight == LossWeight::plain ? "plain" : "relative"},
                        {"selection", selection_name(recipe.selection)},
                        {"held_out", recipe.selection == Selection::held_out ? recipe.held_out : 0},
                        {"clamp", clamp_name(recipe.clamp)},
@@ -145,6 +146,7 @@ TuneRecipe recipe_by_name(std::string_view name) {
 }
 
 void make_compatible_with_autoround(TuneRecipe& recipe) {
+  recipe.loss_weight = LossWeight::plain;
   recipe.selection = Selection::mini_batch;
   recipe.clamp = ops::ClampRule::open;
   recipe.bf16_scales = false;

@@ -23,6 +23,13 @@ enum class Selection {
 // its share of the block's output does, or like any other.
 enum class TokenWeight { routing, equal };
 
+// What the squared error of a token is divided by.
+enum class LossWeight {
+  plain,     // nothing: auto-round's way. Tokens of large norm decide.
+  relative,  // the mean square of its target: every layer normalizes a token before it reads it, so
+             // an error counts in proportion to what it lies on
+};
+
 struct TuneRecipe {
   std::string name = "default";
   int64_t iterations = 200;  // T; 0: scales are searched instead of tuned (optimized RTN)
@@ -32,6 +39,7 @@ struct TuneRecipe {
   double learning_rate = 0;  // of v; 0: 1 / T
   double factor_rate = 0;    // of alpha and beta; 0: as learning_rate
   uint64_t seed = 42;
+  LossWeight loss_weight = LossWeight::relative;
   Selection selection = Selection::held_out;
   int64_t held_out = 8;      // sequences, of `samples`
   int64_t evaluations = 10;  // of the held-out sequences, evenly over the second half of the run
@@ -61,7 +69,7 @@ struct TuneRecipe {
 
 Json to_json(const TuneRecipe& recipe);
 
-// "light", "default", "best" or "card" (docs/recipes.md). Throws Error listing them for another
+// "light", "default", "best" or "card" (docs/commands.md). Throws Error listing them for another
 // name.
 TuneRecipe recipe_by_name(std::string_view name);
 // Sets what auto-round does where we do otherwise by default; numbers of the run stay.

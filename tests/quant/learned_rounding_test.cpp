@@ -155,6 +155,7 @@ class Tuner : public testing::Test {
 TEST_F(Tuner, LowersTheErrorOnSequencesItDidNotTrainOn) {
   TuneRecipe longer = recipe();
   longer.iterations = 40;
+  longer.samples = 40;
   const TuneResult result = run(longer, 2);
   EXPECT_LT(result.loss_after, 0.95 * result.loss_before);
   EXPECT_EQ(result.losses.size(), 40u);

@@ -1,0 +1,110 @@
+"""qround's learned rounding beside auto-round's, on this machine, in one run.
+
+compare_autoround.py QROUND SRC DATA OUT pocket [PAIRS]   whole runs of auto-round's recipe: 200 iterations, 128 x 256 tokens, batches of 8
+compare_autoround.py QROUND SRC DATA OUT wide [PAIRS]     seconds an iteration of full-width blocks (make_wide.py SRC 2 64 2): batches of 4 x 512
+                                                          tokens, the difference of two runs with few and more iterations
+
+Runs alternate; the ratio is the median of pairs. Memory: RssAnon + RssShmem of qround sampled from /proc, peak resident of auto-round.
+"""
+import json, os, shutil, statistics, subprocess, sys, threading, time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+THREADS = str(os.cpu_count())
+
+
+def private_bytes(pid):
+    fields = {}
+    for line in open(f"/proc/{pid}/status"):
+        name, _, value = line.partition(":")
+        fields[name] = value
+    return sum(int(fields[name].split()[0]) for name in ("RssAnon", "RssShmem") if name in fields) * 1024
+
+
+def timed(command, watch):
+    """Seconds and peak memory in bytes."""
+    begin = time.time()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    tail = []
+    reader = threading.Thread(target=lambda: tail.extend(process.stderr.readlines()[-20:]))
+    reader.start()
+    peak = 0
+    while process.poll() is None:
+        try:
+            peak = max(peak, private_bytes(process.pid) if watch else resident_peak(process.pid))
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+        time.sleep(0.02)
+    reader.join()
+    if process.returncode != 0:
+        sys.exit(f"{command[0]} failed:\n" + "".join(tail))
+    return time.time() - begin, peak
+
+
+def resident_peak(pid):
+    for line in open(f"/proc/{pid}/status"):
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def ours(qround, src, data, out, iters, samples, length, batch, extra=()):
+    shutil.rmtree(out, ignore_errors=True)
+    return timed([qround, "quantize", src, out, "--data", data, "--iters", str(iters), "--nsamples", str(samples), "--seqlen", str(length),
+                  "--batch-size", str(batch), "--threads", THREADS, "--quiet", *extra], True)
+
+
+def theirs(src, data, out, iters, samples, length, batch):
+    shutil.rmtree(out, ignore_errors=True)
+    return timed([sys.executable, str(HERE / "run_autoround.py"), src, out, data, *map(str, (iters, samples, length, batch))], False)
+
+
+def pocket(qround, src, data, out, pairs):
+    for _ in range(pairs):
+        for mode in ((), ("--compat", "autoround")):
+            yield " ".join(mode) or "default", theirs(src, data, out + "/a", 200, 128, 256, 8), ours(qround, src, data, out + "/q", 200, 128, 256, 8, mode)
+
+
+def long_texts(data, path):
+    """Texts joined until they have 512 tokens and more: auto-round leaves shorter ones out."""
+    texts = [json.loads(line)["text"] for line in open(data)]
+    with open(path, "w") as file:
+        for first in range(0, len(texts) - 7, 8):
+            file.write(json.dumps({"text": "\n".join(texts[first:first + 8])}) + "\n")
+    return path
+
+
+def wide(qround, src, data, out, pairs):
+    few, more, samples = 1, 3, 12
+    Path(out).mkdir(parents=True, exist_ok=True)
+    data = long_texts(data, out + "/texts.jsonl")
+    per_iteration = lambda run: ((run(more)[0] - run(few)[0]) / (more - few), run.peak)
+
+    class Run:
+        def __init__(self, call):
+            self.call, self.peak = call, 0
+
+        def __call__(self, iters):
+            seconds, peak = self.call(iters)
+            self.peak = max(self.peak, peak)
+            return seconds, peak
+
+    for _ in range(pairs):
+        yield ("default", per_iteration(Run(lambda n: theirs(src, data, out + "/a", n, samples, 512, 4))),
+               per_iteration(Run(lambda n: ours(qround, src, data, out + "/q", n, samples, 512, 4, ("--held-out", "0")))))
+
+
+def main():
+    qround, src, data, out, what = sys.argv[1:6]
+    pairs = int(sys.argv[6]) if len(sys.argv) > 6 else 1
+    ratios = {}
+    for mode, (their_seconds, their_peak), (our_seconds, our_peak) in {"pocket": pocket, "wide": wide}[what](qround, src, data, out, pairs):
+        ratio = their_seconds / our_seconds
+        ratios.setdefault(mode, []).append(ratio)
+        print(json.dumps({"what": what, "mode": mode, "autoround_seconds": round(their_seconds, 2), "qround_seconds": round(our_seconds, 2),
+                          "ratio": round(ratio, 2), "autoround_peak_gb": round(their_peak / 1e9, 2), "qround_peak_gb": round(our_peak / 1e9, 3)}), flush=True)
+    print(json.dumps({"what": what, "median_ratio": {mode: round(statistics.median(all), 2) for mode, all in ratios.items()}, "threads": THREADS}))
+
+
+if __name__ == "__main__":
+    main()
