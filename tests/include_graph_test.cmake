@@ -10,7 +10,7 @@ set(uses_stream base checkpoint model)
 set(uses_verify base checkpoint model)
 set(uses_quant base checkpoint tokenizer comm ops model stream verify)
 set(uses_engine base tokenizer comm ops model)
-set(uses_eval base tokenizer model stream engine)
+set(uses_eval base checkpoint tokenizer ops model stream engine)
 set(uses_server base tokenizer engine)
 set(uses_cli base checkpoint tokenizer comm ops model stream verify quant engine eval server)
 

@@ -44,6 +44,11 @@ constexpr std::array kCommands = {
     CommandRow{"inspect", "List tensors, types, sizes and bits per weight",
                "  qround inspect DIR\n  qround inspect DIR --tensors '*.layers.0.*'",
                setup_inspect_command},
+    CommandRow{"eval",
+               "Measure a checkpoint on a text: perplexity, and how far it is from its source",
+               "  qround eval OUT --source SRC\n  qround eval OUT --source SRC --data wiki.txt "
+               "--protocol llama.cpp --max-kld 0.05",
+               setup_eval_command},
     CommandRow{"generate", "Continue a text",
                "  qround generate DIR -p 'Once upon a time'\n  qround generate DIR --chat -p 'What "
                "is 7 plus 5?' --temperature 0",

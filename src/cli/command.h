@@ -17,6 +17,7 @@ using CommandSetup = std::function<int()>(CLI::App& app);
 CommandSetup setup_chat_command;
 CommandSetup setup_demo_command;
 CommandSetup setup_detokenize_command;
+CommandSetup setup_eval_command;
 CommandSetup setup_generate_command;
 CommandSetup setup_info_command;
 CommandSetup setup_inspect_command;

@@ -293,6 +293,7 @@ void moe_forward(const ModelConfig& config, const MoeWeights& w, int64_t tokens,
                  .n_experts = moe.experts,
                  .n_chosen = moe.chosen},
                 run.context);
+  if (run.on_route != nullptr) (*run.on_route)(chosen);
   run.ops.experts({.x = x,
                    .experts = chosen.data(),
                    .weights = weights.data(),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "model/block_weights.h"
@@ -10,10 +11,14 @@
 
 namespace qround {
 
+// Hears which experts a mixture-of-experts layer chose: [T, A], in the order of a route operation.
+using RouteObserver = std::function<void(std::span<const int32_t> experts)>;
+
 // What a forward pass runs with.
 struct Executor {
   const ops::OpTable& ops;
   ops::OpContext context;
+  const RouteObserver* on_route = nullptr;  // null: nobody asks
 };
 
 // The next rows of one sequence in a batch.

@@ -47,6 +47,7 @@ Model Model::load(std::shared_ptr<const Checkpoint> checkpoint) {
 }
 
 void Model::embed(std::span<const int32_t> ids, float* out) const {
+  check_ids(ids);
   for (const int32_t id : ids) {
     to_f32(embedding_.slice(id), out);
     out += config_.hidden;
@@ -79,9 +80,7 @@ void Model::forward(std::span<const int32_t> ids, std::span<const SequenceRows> 
     block_forward(config_, blocks_[block], index++, batch, hidden, executor);
     observe(block + 1);
   }
-  executor.ops.zero_centered_rms_norm(hidden, final_norm_.data(),
-                                      {tokens, config_.hidden, config_.norm_eps}, hidden,
-                                      executor.context);
+  normalize(tokens, hidden, executor);
   observe(blocks_.size() + 1);
   for (const SequenceRows& rows : batch) rows.state->end(rows.tokens, rows.tentative);
 }
@@ -101,6 +100,12 @@ void Model::settle(SequenceState& state, const Executor& executor) const {
   for (int64_t layer = 0; layer < layers; ++layer)
     settle_delta_net(config_, layer, state, executor);
   state.end(0, false);
+}
+
+void Model::normalize(int64_t rows, float* hidden, const Executor& executor) const {
+  executor.ops.zero_centered_rms_norm(hidden, final_norm_.data(),
+                                      {rows, config_.hidden, config_.norm_eps}, hidden,
+                                      executor.context);
 }
 
 void Model::logits(const float* hidden, int64_t rows, float* logits,

@@ -36,6 +36,14 @@ class Model {
   const Checkpoint& checkpoint() const { return *checkpoint_; }
   bool has_mtp() const { return mtp_.has_value(); }
 
+  const BlockWeights& block(int64_t index) const { return blocks_[static_cast<size_t>(index)]; }
+
+  // The parts of forward(), for callers that run block after block over many sequences: rows of the
+  // embedding of ids into out [T, H]; the final norm over hidden [rows, H] in place. Throws Error
+  // for an id outside the vocabulary.
+  void embed(std::span<const int32_t> ids, float* out) const;
+  void normalize(int64_t rows, float* hidden, const Executor& executor) const;
+
   // The residual stream at a point of the forward pass, for oracles: level 0 is the embeddings,
   // level L the output of layer L - 1, one more than the number of layers the final norm. [T, H].
   using Observer = std::function<void(int64_t level, std::span<const float> hidden)>;
@@ -66,7 +74,6 @@ class Model {
 
  private:
   Model() = default;
-  void embed(std::span<const int32_t> ids, float* out) const;
   void check_ids(std::span<const int32_t> ids) const;
 
   std::shared_ptr<const Checkpoint> checkpoint_;

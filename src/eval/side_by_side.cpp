@@ -1,0 +1,232 @@
+#include "eval/side_by_side.h"
+
+#include <algorithm>
+#include <map>
+
+#include "base/error.h"
+#include "eval/block_pages.h"
+#include "eval/window_scoring.h"
+
+namespace qround::eval {
+namespace {
+
+// Rows of one forward pass through a block: enough that experts get many rows each, few enough that
+// the scratch memory of the widest networks stays at some hundred megabytes.
+constexpr int64_t kBatchTokens = 2048;
+
+class SideBySide {
+ public:
+  SideBySide(const std::vector<Lane>& lanes, const WindowedText& text,
+             const SideBySideOptions& options)
+      : lanes_(lanes),
+        text_(text),
+        options_(options),
+        config_(lanes[0].model->config()),
+        scores_(lanes.size()),
+        hidden_(lanes.size()) {
+    for (const Lane& lane : lanes) {
+      const std::string& backend = lane.backend.empty() ? options.backend : lane.backend;
+      executors_.push_back({ops::select_backend(backend), {options.threads, workspace_}});
+      for (const Model* model : {lane.model.get(), lane.donor.get()})
+        if (model != nullptr) pages_.try_emplace(model, *model);
+    }
+    for (LaneScores& scores : scores_) scores.layers.resize(config_.mixers.size());
+  }
+
+  std::vector<LaneScores> run() {
+    const size_t n_windows = text_.windows.size();
+    start_progress();
+    for (size_t first = 0; first < n_windows; first = end_) {
+      begin_pass(first);
+      for (int64_t block = 0; block < n_blocks(); ++block) run_block(block);
+      score_pass();
+    }
+    if (options_.progress != nullptr) options_.progress->finish();
+    return std::move(scores_);
+  }
+
+ private:
+  int64_t n_blocks() const { return static_cast<int64_t>(config_.mixers.size()); }
+
+  void start_progress() const {
+    if (options_.progress == nullptr) return;
+    const auto steps = static_cast<uint64_t>(n_blocks()) * lanes_.size() + 1;
+    options_.progress->start("eval", steps * text_.windows.size(), Progress::Unit::items);
+  }
+  void advance(size_t n_windows) const {
+    if (options_.progress != nullptr) options_.progress->advance(n_windows);
+    if (options_.stop != nullptr && options_.stop->load()) {
+      if (options_.progress != nullptr) options_.progress->cancel();
+      throw Error("interrupted", ErrorKind::interrupted);
+    }
+  }
+
+  // Offset of a window's hidden states in the pass's buffers, in floats.
+  size_t offset(size_t window) const {
+    const int64_t first = text_.windows[first_].begin;
+    return static_cast<size_t>((text_.windows[window].begin - first) * config_.hidden);
+  }
+
+  // Windows [first_, end_): as many as the budget holds, at least one. Hidden states start as
+  // embeddings.
+  void begin_pass(size_t first) {
+    const uint64_t token_bytes =
+        static_cast<uint64_t>(config_.hidden) * sizeof(float) * lanes_.size();
+    uint64_t bytes = 0;
+    first_ = end_ = first;
+    while (end_ < text_.windows.size()) {
+      bytes += static_cast<uint64_t>(text_.windows[end_].length) * token_bytes;
+      if (bytes > options_.memory_bytes && end_ > first_) break;
+      ++end_;
+    }
+    const Window& last = text_.windows[end_ - 1];
+    const int64_t begin = text_.windows[first_].begin;
+    const auto tokens = static_cast<size_t>(last.begin + last.length - begin);
+    const auto ids = std::span(text_.tokens).subspan(static_cast<size_t>(begin), tokens);
+    for (size_t lane = 0; lane < lanes_.size(); ++lane) {
+      hidden_[lane].resize(tokens * static_cast<size_t>(config_.hidden));
+      lanes_[lane].model->embed(ids, hidden_[lane].data());
+    }
+  }
+
+  void run_block(int64_t block) {
+    for (const auto& [model, pages] : pages_) pages.prefetch(block + 1);
+    std::vector<std::vector<int32_t>> choices(lanes_.size());
+    for (size_t lane = 0; lane < lanes_.size(); ++lane) run_lane(lane, block, choices[lane]);
+    for (const auto& [model, pages] : pages_) pages.release(block);
+    for (size_t lane = 0; lane < lanes_.size(); ++lane)
+      compare_layer(choices[0], choices[lane], hidden_[lane],
+                    scores_[lane].layers[static_cast<size_t>(block)]);
+  }
+
+  void run_lane(size_t lane, int64_t block, std::vector<int32_t>& choices) {
+    const BlockWeights weights = lanes_[lane].block(block);
+    const MixerKind mixer = config_.mixers[static_cast<size_t>(block)];
+    const RouteObserver collect = [&](std::span<const int32_t> experts) {
+      choices.insert(choices.end(), experts.begin(), experts.end());
+    };
+    Executor executor = executors_[lane];
+    executor.on_route = &collect;
+    for (size_t begin = first_; begin < end_;) {
+      const size_t end = batch_end(begin);
+      // A pool of keys and values for this block alone; the states go when the batch is done.
+      const auto pool = make_kv_pool(config_, std::span(&mixer, 1), pages_of(begin, end));
+      std::vector<SequenceState> states;
+      states.reserve(end - begin);
+      std::vector<SequenceRows> batch;
+      for (size_t window = begin; window < end; ++window) {
+        const int64_t tokens = text_.windows[window].length;
+        states.emplace_back(config_, std::span(&mixer, 1), pool);
+        states.back().begin(tokens);
+        batch.push_back({.state = &states.back(), .tokens = tokens});
+      }
+      block_forward(config_, weights, 0, batch, hidden_[lane].data() + offset(begin), executor);
+      advance(end - begin);
+      begin = end;
+    }
+  }
+
+  // Windows [begin, end) that share a forward pass: at most kBatchTokens tokens, at least one
+  // window, within the pass.
+  size_t batch_end(size_t begin) const {
+    int64_t tokens = 0;
+    size_t end = begin;
+    while (end < end_) {
+      tokens += text_.windows[end].length;
+      if (tokens > kBatchTokens && end > begin) break;
+      ++end;
+    }
+    return end;
+  }
+
+  int64_t pages_of(size_t begin, size_t end) const {
+    int64_t pages = 0;
+    for (size_t window = begin; window < end; ++window)
+      pages += pages_for(text_.windows[window].length);
+    return pages;
+  }
+
+  // Adds the pass's windows to a layer's sums, in order of windows. Choices are [tokens, A] of the
+  // pass, or empty where the layer has no mixture.
+  void compare_layer(const std::vector<int32_t>& reference_choices,
+                     const std::vector<int32_t>& choices, const std::vector<float>& hidden,
+                     LayerScores& sums) const {
+    std::vector<LayerScores> parts(end_ - first_);
+    parallel_for(options_.threads, parts.size(), [&](size_t index, int) {
+      const Window& window = text_.windows[first_ + index];
+      LayerScores& part = parts[index];
+      part.rows = window.compared();
+      const auto width = static_cast<size_t>(config_.hidden);
+      const size_t begin = offset(first_ + index) + static_cast<size_t>(window.first_row) * width;
+      for (size_t i = begin; i < begin + static_cast<size_t>(window.compared()) * width; ++i) {
+        const double reference = hidden_[0][i], error = hidden[i] - reference;
+        part.reference_squared += reference * reference;
+        part.error_squared += error * error;
+      }
+      if (!choices.empty()) compare_choices(reference_choices, choices, begin / width, part);
+    });
+    for (const LayerScores& part : parts) add(part, sums);
+  }
+
+  // Rows [token, token + part.rows) of the pass.
+  void compare_choices(const std::vector<int32_t>& reference, const std::vector<int32_t>& choices,
+                       size_t token, LayerScores& part) const {
+    const auto chosen = static_cast<size_t>(config_.moe->chosen);
+    part.expert_rows.resize(static_cast<size_t>(config_.moe->experts));
+    for (size_t row = token; row < token + static_cast<size_t>(part.rows); ++row) {
+      const auto ours = std::span(choices).subspan(row * chosen, chosen);
+      const auto theirs = std::span(reference).subspan(row * chosen, chosen);
+      const auto fresh = std::count_if(ours.begin(), ours.end(), [&](int32_t expert) {
+        return std::find(theirs.begin(), theirs.end(), expert) == theirs.end();
+      });
+      part.replaced += fresh;
+      part.rerouted += fresh > 0;
+      for (const int32_t expert : ours) ++part.expert_rows[static_cast<size_t>(expert)];
+    }
+  }
+
+  static void add(const LayerScores& part, LayerScores& sums) {
+    sums.error_squared += part.error_squared;
+    sums.reference_squared += part.reference_squared;
+    sums.rows += part.rows;
+    sums.rerouted += part.rerouted;
+    sums.replaced += part.replaced;
+    sums.expert_rows.resize(part.expert_rows.size());
+    for (size_t expert = 0; expert < part.expert_rows.size(); ++expert)
+      sums.expert_rows[expert] += part.expert_rows[expert];
+  }
+
+  void score_pass() {
+    for (size_t index = first_; index < end_; ++index) {
+      const Window& window = text_.windows[index];
+      std::vector<const float*> final_hidden;
+      for (size_t lane = 0; lane < lanes_.size(); ++lane) {
+        float* hidden = hidden_[lane].data() + offset(index);
+        lanes_[lane].model->normalize(window.length, hidden, executors_[lane]);
+        final_hidden.push_back(hidden);
+      }
+      score_window(lanes_, executors_, window, text_.ids(window), final_hidden, scores_);
+      advance(1);
+    }
+  }
+
+  const std::vector<Lane>& lanes_;
+  const WindowedText& text_;
+  const SideBySideOptions& options_;
+  const ModelConfig& config_;
+  ops::Workspace workspace_;
+  std::vector<Executor> executors_;
+  std::map<const Model*, BlockPages> pages_;
+  std::vector<LaneScores> scores_;
+  size_t first_ = 0, end_ = 0;              // windows of the pass
+  std::vector<std::vector<float>> hidden_;  // [lane][tokens of the pass, H]
+};
+
+}  // namespace
+
+std::vector<LaneScores> run_side_by_side(const std::vector<Lane>& lanes, const WindowedText& text,
+                                         const SideBySideOptions& options) {
+  return SideBySide(lanes, text, options).run();
+}
+
+}  // namespace qround::eval
