@@ -1,7 +1,10 @@
 #include "base/report.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 
+#include "base/error.h"
 #include "base/file.h"
 
 namespace qround {
@@ -81,6 +84,20 @@ Json to_json(const Report& report) {
 
 void write_report(const std::filesystem::path& directory, const Report& report) {
   write_file_atomically(directory / kReportFileName, to_json(report).dump({.indent = 2}) + "\n");
+}
+
+void add_to_report(const std::filesystem::path& file, std::string_view member, Json value) {
+  Json report = Json::object({{"schema", Report::kSchemaVersion}});
+  if (std::filesystem::exists(file)) report = Json::parse_file(file);
+  const Json* schema = report.find("schema");
+  if (schema == nullptr || *schema != Json(Report::kSchemaVersion)) {
+    throw Error("not a report of this program's schema")
+        .file(file)
+        .expected(fmt::format("schema {}", Report::kSchemaVersion))
+        .actual(schema == nullptr ? "none" : schema->dump());
+  }
+  report.set(member, std::move(value));
+  write_file_atomically(file, report.dump({.indent = 2}) + "\n");
 }
 
 }  // namespace qround

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -53,5 +54,9 @@ struct Report {
 
 Json to_json(const Report& report);
 void write_report(const std::filesystem::path& directory, const Report& report);
+
+// Sets a member of the report in `file`, which may not exist yet, and leaves the others as they
+// are. Throws Error when the file is no report of this schema.
+void add_to_report(const std::filesystem::path& file, std::string_view member, Json value);
 
 }  // namespace qround

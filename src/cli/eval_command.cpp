@@ -1,11 +1,15 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <memory>
 
 #include "base/error.h"
+#include "base/hash.h"
+#include "base/report.h"
 #include "cli/command.h"
 #include "cli/common_options.h"
+#include "cli/eval_text.h"
 #include "cli/interrupt.h"
 #include "cli/job_options.h"
 #include "cli/model_location.h"
@@ -14,23 +18,34 @@
 
 namespace qround {
 namespace {
+namespace fs = std::filesystem;
 
 struct Options {
-  std::string directory, source, data = "pocket", protocol, memory = "1G", rows;
-  std::optional<int64_t> context, stride, limit;
+  std::string directory, source, baseline, data, choices, protocol;
+  std::string memory = "1G", rows, report, state;
+  std::optional<int64_t> context, stride, limit, draft_prompts;
   std::optional<int32_t> bos;
   std::optional<double> max_kld, max_ppl_ratio;
+  double state_seconds = 60;
   ComputeOptions compute;
-  bool json = false, quiet = false;
+  bool noise_floor = false, ablate = false, json = false, quiet = false;
 };
 
 // The pocket model's own text by the protocol its figures were always given in: 128 windows of 256
 // tokens.
 constexpr std::string_view kPocketData = "pocket";
 constexpr int64_t kPocketWindows = 128;
+constexpr int64_t kPocketPrompts = 8;
+
+bool evaluates_text(const Options& options) {
+  return !options.data.empty() || options.choices.empty();
+}
+bool is_pocket(const Options& options) {
+  return options.data.empty() || options.data == kPocketData;
+}
 
 eval::Protocol protocol_of(const Options& options) {
-  const bool pocket = options.data == kPocketData;
+  const bool pocket = is_pocket(options);
   eval::Protocol protocol = eval::protocol_named(!options.protocol.empty() ? options.protocol
                                                  : pocket                  ? "windows"
                                                                            : "llama.cpp");
@@ -47,61 +62,50 @@ eval::Protocol protocol_of(const Options& options) {
   return protocol;
 }
 
-std::string text_of(const eval::Estimate& e, int digits) {
-  return fmt::format("{:.{}f}  [{:.{}f}, {:.{}f}]", e.value, digits, e.low, digits, e.high, digits);
-}
-
-void print_lane(const eval::LaneFigures& lane) {
-  fmt::print("{}\n  perplexity           {}\n", lane.name, text_of(lane.perplexity, 5));
-  if (lane.divergence) {
-    const eval::Divergence& d = *lane.divergence;
-    fmt::print("  perplexity ratio     {}\n", text_of(d.perplexity_ratio, 5));
-    fmt::print("  KL divergence, nats  {}\n", text_of(d.mean, 6));
-    fmt::print("    median {:.6f}, 90 % {:.6f}, 99 % {:.6f}, 99.9 % {:.6f}, largest {:.4f}\n",
-               d.median, d.p90, d.p99, d.p999, d.max);
-    fmt::print("  same top token       {}, {} of {} rows differ\n", text_of(d.top_agreement, 5),
-               d.top_differs, d.rows);
-  }
-  for (size_t i = 0; i < lane.drafts.size(); ++i) {
-    fmt::print("  MTP draft {}          {}, {} of {} rows\n", i + 1,
-               text_of(lane.drafts[i].agreement, 4), lane.drafts[i].hits, lane.drafts[i].rows);
-  }
-}
-
-void print_layers(const eval::LaneFigures& lane) {
-  fmt::print("  layer  relative error of its output  rows with other experts\n");
-  for (size_t i = 0; i < lane.layers.size(); ++i) {
-    const eval::LayerFigures& layer = lane.layers[i];
-    fmt::print("  {:>5}  {:>28.6f}  {}\n", i, layer.relative_error,
-               layer.expert_rows.empty() ? "" : fmt::format("{:>22.3f} %", 100 * layer.rerouted));
-  }
-}
-
-void print(const eval::Evaluation& e) {
-  fmt::print("{}{}\n", e.directory, e.source.empty() ? "" : " beside its source " + e.source);
-  fmt::print("text {}, {} tokens; {} windows\n{}\n", e.text.name, e.text.tokens.size(), e.windows,
-             describe(e.protocol));
-  fmt::print("[95 % intervals from {} bootstrap draws of windows]\n\n", eval::kBootstrapDraws);
-  for (const eval::LaneFigures& lane : e.lanes) print_lane(lane);
-  for (const eval::LaneFigures& lane : e.lanes)
-    if (lane.divergence) print_layers(lane);
-  fmt::print("\n{:.1f} s, {} of private memory, backend {}\n", e.seconds,
-             bytes_text(e.peak_memory_bytes), e.backend);
+// One file per set of directories and data in the user's cache; empty where there is none.
+fs::path state_file(const Options& options, const eval::EvaluationSpec& spec) {
+  if (!options.state.empty()) return options.state;
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
+  fs::path folder;
+  if (cache != nullptr && *cache != '\0')
+    folder = cache;
+  else if (home != nullptr && *home != '\0')
+    folder = fs::path(home) / ".cache";
+  else
+    return {};
+  folder /= "qround";
+  std::error_code failed;
+  fs::create_directories(folder, failed);
+  if (failed) return {};
+  const std::string job = fmt::format("{}\n{}\n{}\n{}", fs::absolute(spec.directory).string(),
+                                      fs::absolute(spec.source).string(),
+                                      fs::absolute(spec.data).string(), options.choices);
+  return folder / fmt::format("eval-{}.state", sha256_hex(job).substr(0, 16));
 }
 
 // Whether the checkpoint keeps within the bounds that were asked for; says where not.
 bool within_bounds(const Options& options, const eval::Evaluation& e) {
-  const auto& divergence = e.lanes.back().divergence;
+  const auto& divergence = lane_named(e, "result").divergence;
+  if (!divergence) return true;
   const auto check = [](const char* name, double value, std::optional<double> bound) {
     // A NaN is out of every bound.
     if (!bound || value <= *bound) return true;
     fmt::print(stderr, "qround: {} is {:.6g}, above {:.6g}\n", name, value, *bound);
     return false;
   };
-  if (!divergence) return true;
   const bool kld = check("the KL divergence", divergence->mean.value, options.max_kld);
   return check("the perplexity ratio", divergence->perplexity_ratio.value, options.max_ppl_ratio) &&
          kld;
+}
+
+// Figures go into the report that `quantize` left, or into the file that was named.
+void record(const Options& options, const fs::path& directory, const Json& figures) {
+  const fs::path own = directory / kReportFileName;
+  if (!options.report.empty())
+    add_to_report(options.report, "eval", figures);
+  else if (fs::exists(own))
+    add_to_report(own, "eval", figures);
 }
 
 int run(const Options& options) {
@@ -110,22 +114,67 @@ int run(const Options& options) {
   eval::EvaluationSpec spec;
   spec.directory = model_directory(options.directory);
   if (!options.source.empty()) spec.source = model_directory(options.source);
-  spec.data = options.data == kPocketData ? pocket_directory() / "evaluation.txt"
-                                          : std::filesystem::path(options.data);
+  if (!options.baseline.empty()) spec.baseline = model_directory(options.baseline);
+  spec.data = is_pocket(options) ? pocket_directory() / "evaluation.txt" : fs::path(options.data);
   spec.protocol = protocol_of(options);
+  spec.noise_floor = options.noise_floor;
+  spec.ablate = options.ablate;
+  spec.drafting.prompts = options.draft_prompts.value_or(is_pocket(options) ? kPocketPrompts : 0);
   Progress progress(standard_error_sink(options.quiet));
   spec.run = {.threads = options.compute.thread_count(),
               .backend = options.compute.backend,
               .memory_bytes = parse_size(options.memory),
+              .state_file = state_file(options, spec),
+              .state_seconds = options.state_seconds,
               .progress = &progress,
               .stop = &interrupt_flag()};
-  const eval::Evaluation result = run_evaluation(spec);
-  if (!options.rows.empty()) write_rows(options.rows, result);
-  if (options.json)
-    fmt::print("{}\n", to_json(result).dump({.indent = 2}));
-  else
-    print(result);
-  return within_bounds(options, result) ? 0 : exit_status(ErrorKind::check);
+  Json figures = Json::object();
+  bool passed = true;
+  if (evaluates_text(options)) {
+    const eval::Evaluation result = run_evaluation(spec);
+    figures = to_json(result);
+    if (!options.rows.empty()) write_rows(options.rows, result);
+    if (!options.json) print_evaluation(result);
+    passed = within_bounds(options, result);
+  }
+  if (!options.choices.empty()) {
+    const eval::ChoiceEvaluation result = run_choice_evaluation(spec, options.choices);
+    figures.set("choices", to_json(result));
+    if (!options.json) print_choices(result);
+  }
+  if (options.json) fmt::print("{}\n", figures.dump({.indent = 2}));
+  record(options, spec.directory, figures);
+  return passed ? 0 : exit_status(ErrorKind::check);
+}
+
+void add_text_options(CLI::App& app, Options& options) {
+  app.add_option("--data", options.data,
+                 "Text or jsonl file, or `pocket`: the pocket model's evaluation text (default)");
+  app.add_option("--protocol", options.protocol,
+                 "How the text is cut and scored: windows, llama.cpp, hf; default: windows for "
+                 "pocket, else llama.cpp");
+  app.add_option("--context", options.context, "Tokens of a window");
+  app.add_option("--stride", options.stride, "Tokens from one window to the next");
+  app.add_option("--bos", options.bos, "Token to put in place of each window's first");
+  app.add_option("--limit", options.limit, "At most so many windows; 0: all");
+  app.add_option("--choices", options.choices,
+                 "Multiple-choice questions: jsonl of question, choices, answer");
+}
+
+void add_figure_options(CLI::App& app, Options& options) {
+  app.add_option("--baseline", options.baseline,
+                 "Another checkpoint of the same source: by how much DIR diverges less");
+  app.add_flag("--noise-floor", options.noise_floor,
+               "The source against itself, added up in another order");
+  app.add_flag("--ablate", options.ablate,
+               "What each class of int4 tensors costs: put back to the source's, one at a time");
+  app.add_option("--draft-prompts", options.draft_prompts,
+                 "Prompts for real drafting with the MTP head; default: 8 for pocket, else 0. "
+                 "Reads the networks once per token")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--max-kld", options.max_kld, "Exit 1 when the mean KL divergence is larger");
+  app.add_option("--max-ppl-ratio", options.max_ppl_ratio,
+                 "Exit 1 when the perplexity grew by more than this factor");
 }
 
 }  // namespace
@@ -134,23 +183,18 @@ std::function<int()> setup_eval_command(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("dir", options->directory, "Checkpoint to evaluate; default: the pocket model");
   app.add_option("--source", options->source, "Checkpoint it was made from, to compare with");
-  app.add_option("--data", options->data,
-                 "Text or jsonl file, or `pocket`: the pocket model's evaluation text")
-      ->capture_default_str();
-  app.add_option("--protocol", options->protocol,
-                 "How the text is cut and scored: windows, llama.cpp, hf; default: windows for "
-                 "pocket, else llama.cpp");
-  app.add_option("--context", options->context, "Tokens of a window");
-  app.add_option("--stride", options->stride, "Tokens from one window to the next");
-  app.add_option("--bos", options->bos, "Token to put in place of each window's first");
-  app.add_option("--limit", options->limit, "At most so many windows; 0: all");
-  app.add_option("--max-kld", options->max_kld, "Exit 1 when the mean KL divergence is larger");
-  app.add_option("--max-ppl-ratio", options->max_ppl_ratio,
-                 "Exit 1 when the perplexity grew by more than this factor");
+  add_text_options(app, *options);
+  add_figure_options(app, *options);
   app.add_option("--memory", options->memory, "Room for hidden states, for example 512M, 4G")
+      ->capture_default_str();
+  app.add_option("--state", options->state,
+                 "File that keeps the work of a killed run; default: in the user's cache");
+  app.add_option("--state-seconds", options->state_seconds, "Least time between its writings")
       ->capture_default_str();
   app.add_option("--rows", options->rows,
                  "Safetensors file to write with the scores of every row, for comparisons");
+  app.add_option("--report", options->report,
+                 "Report to add the figures to; default: DIR/report.json if there is one");
   app.add_flag("--json", options->json, "Print the figures as JSON");
   app.add_flag("-q,--quiet", options->quiet, "No progress");
   add_compute_options(app, options->compute);

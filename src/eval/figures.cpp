@@ -40,8 +40,7 @@ Divergence divergence_of(const LaneScores& scores, const LaneScores& reference,
                          const std::vector<Window>& windows) {
   Divergence d;
   d.rows = static_cast<int64_t>(scores.divergence.size());
-  d.mean = window_mean(
-      window_sums(windows, compared_of, [&](size_t row) { return scores.divergence[row]; }));
+  d.mean = mean_divergence(scores, windows);
   std::vector<double> sorted = scores.divergence;
   std::sort(sorted.begin(), sorted.end());
   d.median = quantile(sorted, 0.5);
@@ -151,8 +150,15 @@ LaneFigures figures_of(const std::string& name, const LaneScores& scores,
   return figures;
 }
 
-Json to_json(const Estimate& estimate) {
-  return Json::object({{"value", estimate.value}, {"low", estimate.low}, {"high", estimate.high}});
+Estimate mean_divergence(const LaneScores& scores, const std::vector<Window>& windows) {
+  return window_mean(
+      window_sums(windows, compared_of, [&](size_t row) { return scores.divergence[row]; }));
+}
+
+Estimate divergence_difference(const LaneScores& a, const LaneScores& b,
+                               const std::vector<Window>& windows) {
+  return window_mean(window_sums(
+      windows, compared_of, [&](size_t row) { return a.divergence[row] - b.divergence[row]; }));
 }
 
 Json to_json(const LaneFigures& figures) {

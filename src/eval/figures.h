@@ -54,7 +54,11 @@ LaneFigures figures_of(const std::string& name, const LaneScores& scores,
                        const LaneScores& reference, bool is_reference,
                        const std::vector<Window>& windows);
 
-Json to_json(const Estimate& estimate);
+// Mean divergence of a lane, and of lane `a` minus that of lane `b`, window by window.
+Estimate mean_divergence(const LaneScores& scores, const std::vector<Window>& windows);
+Estimate divergence_difference(const LaneScores& a, const LaneScores& b,
+                               const std::vector<Window>& windows);
+
 Json to_json(const LaneFigures& figures);
 
 }  // namespace qround::eval

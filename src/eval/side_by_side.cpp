@@ -1,10 +1,12 @@
 #include "eval/side_by_side.h"
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 
 #include "base/error.h"
 #include "eval/block_pages.h"
+#include "eval/state_file.h"
 #include "eval/window_scoring.h"
 
 namespace qround::eval {
@@ -13,6 +15,38 @@ namespace {
 // Rows of one forward pass through a block: enough that experts get many rows each, few enough that
 // the scratch memory of the widest networks stays at some hundred megabytes.
 constexpr int64_t kBatchTokens = 2048;
+
+void put(const LaneScores& scores, StateWriter& writer) {
+  writer.put(scores.nll);
+  writer.put(scores.divergence);
+  writer.put(scores.top);
+  writer.put(scores.drafts);
+  for (const LayerScores& layer : scores.layers) {
+    writer.put(std::vector<double>{layer.error_squared, layer.reference_squared});
+    writer.put(std::vector<int64_t>{layer.rows, layer.rerouted, layer.replaced});
+    writer.put(layer.expert_rows);
+  }
+}
+
+// `scores` has its layers already.
+void get(StateReader& reader, LaneScores& scores) {
+  reader.get(scores.nll);
+  reader.get(scores.divergence);
+  reader.get(scores.top);
+  reader.get(scores.drafts);
+  for (LayerScores& layer : scores.layers) {
+    std::vector<double> sums;
+    std::vector<int64_t> counts;
+    reader.get(sums);
+    reader.get(counts);
+    layer.error_squared = sums.at(0);
+    layer.reference_squared = sums.at(1);
+    layer.rows = counts.at(0);
+    layer.rerouted = counts.at(1);
+    layer.replaced = counts.at(2);
+    reader.get(layer.expert_rows);
+  }
+}
 
 class SideBySide {
  public:
@@ -34,14 +68,20 @@ class SideBySide {
   }
 
   std::vector<LaneScores> run() {
-    const size_t n_windows = text_.windows.size();
     start_progress();
-    for (size_t first = 0; first < n_windows; first = end_) {
-      begin_pass(first);
-      for (int64_t block = 0; block < n_blocks(); ++block) run_block(block);
+    const bool resumed = take_up_state();
+    if (!resumed) begin_pass(0);
+    while (first_ < text_.windows.size()) {
+      while (blocks_done_ < n_blocks()) {
+        run_block(blocks_done_++);
+        keep_state();
+      }
       score_pass();
+      begin_pass(end_);
     }
     if (options_.progress != nullptr) options_.progress->finish();
+    std::error_code absent;
+    if (!options_.state_file.empty()) std::filesystem::remove(options_.state_file, absent);
     return std::move(scores_);
   }
 
@@ -67,6 +107,41 @@ class SideBySide {
     return static_cast<size_t>((text_.windows[window].begin - first) * config_.hidden);
   }
 
+  // Writes the state after a block, unless it was written a short while ago.
+  void keep_state() {
+    const auto now = std::chrono::steady_clock::now();
+    if (options_.state_file.empty() ||
+        std::chrono::duration<double>(now - state_kept_).count() < options_.state_seconds)
+      return;
+    StateWriter writer(options_.state_file, options_.state_key);
+    for (const int64_t number :
+         {static_cast<int64_t>(first_), static_cast<int64_t>(end_), blocks_done_})
+      writer.put_number(number);
+    for (const std::vector<float>& hidden : hidden_) writer.put(hidden);
+    for (const LaneScores& scores : scores_) put(scores, writer);
+    writer.finish();
+    state_kept_ = std::chrono::steady_clock::now();
+  }
+
+  // Returns whether there was one.
+  bool take_up_state() {
+    if (options_.state_file.empty()) return false;
+    auto reader = StateReader::open(options_.state_file, options_.state_key);
+    if (!reader) return false;
+    first_ = static_cast<size_t>(reader->get_number());
+    end_ = static_cast<size_t>(reader->get_number());
+    blocks_done_ = reader->get_number();
+    for (std::vector<float>& hidden : hidden_) reader->get(hidden);
+    for (LaneScores& scores : scores_) get(*reader, scores);
+    if (options_.progress != nullptr) {
+      const auto lanes = static_cast<uint64_t>(lanes_.size());
+      options_.progress->advance(first_ * (static_cast<uint64_t>(n_blocks()) * lanes + 1) +
+                                 (end_ - first_) * static_cast<uint64_t>(blocks_done_) * lanes);
+      options_.progress->line("continuing the work of an earlier run");
+    }
+    return true;
+  }
+
   // Windows [first_, end_): as many as the budget holds, at least one. Hidden states start as
   // embeddings.
   void begin_pass(size_t first) {
@@ -74,11 +149,13 @@ class SideBySide {
         static_cast<uint64_t>(config_.hidden) * sizeof(float) * lanes_.size();
     uint64_t bytes = 0;
     first_ = end_ = first;
+    blocks_done_ = 0;
     while (end_ < text_.windows.size()) {
       bytes += static_cast<uint64_t>(text_.windows[end_].length) * token_bytes;
       if (bytes > options_.memory_bytes && end_ > first_) break;
       ++end_;
     }
+    if (first_ == end_) return;
     const Window& last = text_.windows[end_ - 1];
     const int64_t begin = text_.windows[first_].begin;
     const auto tokens = static_cast<size_t>(last.begin + last.length - begin);
@@ -218,7 +295,9 @@ class SideBySide {
   std::vector<Executor> executors_;
   std::map<const Model*, BlockPages> pages_;
   std::vector<LaneScores> scores_;
-  size_t first_ = 0, end_ = 0;              // windows of the pass
+  size_t first_ = 0, end_ = 0;  // windows of the pass
+  int64_t blocks_done_ = 0;     // of the pass
+  std::chrono::steady_clock::time_point state_kept_ = std::chrono::steady_clock::now();
   std::vector<std::vector<float>> hidden_;  // [lane][tokens of the pass, H]
 };
 

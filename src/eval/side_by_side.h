@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <vector>
 
@@ -22,11 +23,17 @@ struct SideBySideOptions {
   Threads threads;
   std::string backend;                        // empty: the best one
   uint64_t memory_bytes = uint64_t{1} << 30;  // hidden states of all lanes together
+  // Where the work so far is kept; empty: nowhere. `state_key` names the job: the state of another
+  // one is not taken up.
+  std::filesystem::path state_file;
+  std::string state_key;
+  double state_seconds = 60;  // at least so long between two writings
   Progress* progress = nullptr;
   const std::atomic<bool>* stop = nullptr;
 };
 
-// One LaneScores per lane. Throws Error of kind `interrupted` when stopped.
+// One LaneScores per lane. Throws Error of kind `interrupted` when stopped; the state file then
+// holds the work up to its last writing, and the next call takes it up. A finished run removes it.
 std::vector<LaneScores> run_side_by_side(const std::vector<Lane>& lanes, const WindowedText& text,
                                          const SideBySideOptions& options);
 

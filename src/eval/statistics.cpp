@@ -39,6 +39,10 @@ Estimate window_mean(std::span<const WindowSum> windows) {
   return {value, quantile(draws, 0.025), quantile(draws, 0.975)};
 }
 
+Json to_json(const Estimate& estimate) {
+  return Json::object({{"value", estimate.value}, {"low", estimate.low}, {"high", estimate.high}});
+}
+
 Estimate exponential(const Estimate& estimate) {
   return {std::exp(estimate.value), std::exp(estimate.low), std::exp(estimate.high)};
 }

@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "base/json.h"
+
 namespace qround::eval {
 
 // A figure and its 95 % interval.
@@ -27,6 +29,8 @@ inline constexpr int kBootstrapDraws = 2000;
 // means of kBootstrapDraws samples, each of as many windows, drawn with replacement; the draws are
 // always the same. One window: no interval, low = high = value. No rows: all zero.
 Estimate window_mean(std::span<const WindowSum> windows);
+
+Json to_json(const Estimate& estimate);
 
 // exp of all three.
 Estimate exponential(const Estimate& estimate);
