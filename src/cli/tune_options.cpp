@@ -69,9 +69,9 @@ void add_tune_options(CLI::App& app, TuneOptions& options) {
   add_override(app, options, "--seqlen", &quant::TuneRecipe::length, "Tokens of each");
   add_override(app, options, "--batch-size", &quant::TuneRecipe::batch, "Sequences per iteration");
   add_override(app, options, "--lr", &quant::TuneRecipe::learning_rate,
-               "Step of the rounding offsets; default 1 / iterations");
+               "Step of the rounding offsets; default 1.5 / iterations");
   add_override(app, options, "--minmax-lr", &quant::TuneRecipe::factor_rate,
-               "Step of the range factors; default as --lr");
+               "Step of the range factors; default as --lr where that is given, else 1 / iterations");
   add_override(app, options, "--held-out", &quant::TuneRecipe::held_out,
                "Sequences kept for choosing the best state");
   add_override(app, options, "--seed", &quant::TuneRecipe::seed, "Seed of every random choice");

@@ -146,6 +146,7 @@ TuneRecipe recipe_by_name(std::string_view name) {
 }
 
 void make_compatible_with_autoround(TuneRecipe& recipe) {
+  recipe.run_rate = 1;
   recipe.loss_weight = LossWeight::plain;
   recipe.selection = Selection::mini_batch;
   recipe.clamp = ops::ClampRule::open;

@@ -1,6 +1,7 @@
 // How a block is tuned: the numbers of a SignRound run.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -36,8 +37,9 @@ struct TuneRecipe {
   int64_t samples = 128;     // calibration sequences
   int64_t length = 2048;     // tokens of each
   int64_t batch = 8;         // sequences per iteration
-  double learning_rate = 0;  // of v; 0: 1 / T
-  double factor_rate = 0;    // of alpha and beta; 0: as learning_rate
+  double learning_rate = 0;  // of v; 0: run_rate / T
+  double factor_rate = 0;    // of alpha and beta; 0: 1 / T
+  double run_rate = 1.5;     // auto-round's is 1
   uint64_t seed = 42;
   LossWeight loss_weight = LossWeight::relative;
   Selection selection = Selection::held_out;
@@ -55,9 +57,13 @@ struct TuneRecipe {
   // units and q is 1 unless the sum of all steps would leave 16 bits.
   double rate() const {
     if (iterations == 0) return 0;
+    if (learning_rate > 0) return learning_rate;
+    return std::min(1.0, run_rate / static_cast<double>(iterations));
+  }
+  double rate_of_factors() const {
+    if (factor_rate > 0) return factor_rate;
     return learning_rate > 0 ? learning_rate : 1.0 / static_cast<double>(iterations);
   }
-  double rate_of_factors() const { return factor_rate > 0 ? factor_rate : rate(); }
   int64_t units_per_step_drop() const;  // q
   ops::SignRoundRule rule() const;
   int16_t v_units(int64_t iteration) const;
