@@ -98,7 +98,7 @@ void TuneRecipe::validate() const {
   require(batch >= 1 && batch <= trained, "--batch-size",
           fmt::format("1 to {}, the sequences trained on", trained), static_cast<double>(batch));
   require((rate() > 0 && rate() <= 1) || iterations == 0, "--lr", "more than 0, at most 1", rate());
-  require(rate_of_factors() <= 1, "--minmax-lr", "at most 1", rate_of_factors());
+  require(rate_of_factors() <= 1 || iterations == 0, "--minmax-lr", "at most 1", rate_of_factors());
   require(held_out >= 0 && held_out < samples, "--held-out", fmt::format("0 to {}", samples - 1),
           static_cast<double>(held_out));
 }

@@ -85,7 +85,9 @@ TEST(BatchOrder, IsAFunctionOfSeedAndStream) {
   EXPECT_NE(first(1, 2), first(2, 2));
 }
 
-TEST(TuneRecipe, OffsetsReachHalfACodeAndFitSixteenBits) {
+// With steps from rate to 0 the reach is rate * (T + 1) / 2: half a code by auto-round's rule,
+// which is just enough to round any weight the other way, and three quarters by ours.
+TEST(TuneRecipe, OffsetsReachHalfACodeOrMoreAndFitSixteenBits) {
   for (const int64_t iterations : {1, 50, 200, 255, 256, 400, 1000}) {
     TuneRecipe recipe;
     recipe.iterations = iterations;
@@ -93,7 +95,14 @@ TEST(TuneRecipe, OffsetsReachHalfACodeAndFitSixteenBits) {
     for (int64_t t = 0; t < iterations; ++t) units += recipe.v_units(t);
     EXPECT_LE(units, 32767) << iterations;
     const double reach = static_cast<double>(units) * double{recipe.rule().v_unit};
-    EXPECT_NEAR(reach, 0.5 + 0.5 / static_cast<double>(iterations), 0.005) << iterations;
+    EXPECT_NEAR(reach, recipe.rate() * static_cast<double>(iterations + 1) / 2, 0.005)
+        << iterations;
+    if (iterations > 1) {
+      EXPECT_NEAR(reach, 0.75, 0.02) << iterations;
+    }
+    make_compatible_with_autoround(recipe);
+    EXPECT_NEAR(static_cast<double>(units) * double{recipe.rule().v_unit}, 0.5,
+                0.5 / static_cast<double>(iterations) + 0.005);
   }
 }
 
