@@ -13,6 +13,7 @@
 #include "cli/interrupt.h"
 #include "cli/job_options.h"
 #include "cli/model_location.h"
+#include "eval/evaluation.h"
 
 namespace qround {
 namespace {
@@ -28,6 +29,8 @@ struct Question {
   const char* text;
   const char* answer;  // what a right answer contains
 };
+
+constexpr int64_t kEvaluatedWindows = 16;
 
 constexpr Question kQuestions[] = {
     {"What is the capital of Japan?", "Tokyo"},
@@ -96,6 +99,30 @@ void quantize(const fs::path& source, const fs::path& output, const Options& opt
              report.rule_errors, report.rule_warnings);
 }
 
+// A first look at what rounding cost; the whole text takes `qround eval`.
+void measure(const fs::path& source, const fs::path& output, const ComputeOptions& compute) {
+  headline(fmt::format("qround eval --source pocket --data pocket --limit {}", kEvaluatedWindows));
+  eval::EvaluationSpec spec;
+  spec.directory = output;
+  spec.source = source;
+  spec.data = source / "evaluation.txt";
+  spec.protocol = eval::protocol_named("windows");
+  spec.protocol.max_windows = kEvaluatedWindows;
+  spec.run.threads = compute.thread_count();
+  spec.run.backend = compute.backend;
+  spec.run.stop = &interrupt_flag();
+  const eval::Evaluation evaluation = run_evaluation(spec);
+  const eval::LaneFigures& before = lane_named(evaluation, "source");
+  const eval::LaneFigures& after = lane_named(evaluation, "result");
+  fmt::print("perplexity {:.4f} before, {:.4f} after\n", before.perplexity.value,
+             after.perplexity.value);
+  fmt::print("KL divergence {:.6f} nats, same top token at {:.2f} % of {} positions\n",
+             after.divergence->mean.value, 100 * after.divergence->top_agreement.value,
+             after.divergence->rows);
+  fmt::print("the MTP head's first draft is right {:.1f} % of the time before, {:.1f} % after\n",
+             100 * before.drafts.at(0).agreement.value, 100 * after.drafts.at(0).agreement.value);
+}
+
 // Returns whether every answer was right. The questions are put as the model's training text puts
 // them.
 bool ask(const fs::path& directory, const ComputeOptions& compute) {
@@ -131,6 +158,7 @@ int run(const Options& options) {
       "The pocket model: a trained network of 6.9 million parameters with the architecture of "
       "Qwen3.6-35B-A3B.\n");
   quantize(source, folder.path(), options);
+  measure(source, folder.path(), options.compute);
   const bool right = ask(folder.path(), options.compute);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
