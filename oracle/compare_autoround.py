@@ -1,6 +1,7 @@
 """qround's learned rounding beside auto-round's, on this machine, in one run.
 
-compare_autoround.py QROUND SRC DATA OUT pocket [PAIRS]   whole runs of auto-round's recipe: 200 iterations, 128 x 256 tokens, batches of 8
+compare_autoround.py QROUND SRC DATA OUT pocket [PAIRS]   whole runs of auto-round's recipe: 200 iterations, 128 x 256 tokens, batches of 8;
+                                                          every second one of ours with --compat autoround
 compare_autoround.py QROUND SRC DATA OUT wide [PAIRS]     seconds an iteration of full-width blocks (make_wide.py SRC 2 64 2): batches of 4 x 512
                                                           tokens, the difference of two runs with few and more iterations
 
@@ -60,9 +61,9 @@ def theirs(src, data, out, iters, samples, length, batch):
 
 
 def pocket(qround, src, data, out, pairs):
-    for _ in range(pairs):
-        for mode in ((), ("--compat", "autoround")):
-            yield " ".join(mode) or "default", theirs(src, data, out + "/a", 200, 128, 256, 8), ours(qround, src, data, out + "/q", 200, 128, 256, 8, mode)
+    for pair in range(pairs):
+        mode = ("--compat", "autoround") if pair % 2 else ()
+        yield " ".join(mode) or "default", theirs(src, data, out + "/a", 200, 128, 256, 8), ours(qround, src, data, out + "/q", 200, 128, 256, 8, mode)
 
 
 def long_texts(data, path):
