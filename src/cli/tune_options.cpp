@@ -30,6 +30,7 @@ void TuneOptions::apply(quant::JobSpec& spec) const {
     throw Error("--opt-rtn searches the scales of rounding to nearest, it does not tune")
         .hint("add --iters 0, or leave --opt-rtn out");
   }
+  spec.mtp_rtn = mtp_rtn;
   if (plain && !optimized_rtn) return;
   if (plain && calibration.data.empty()) {
     spec.search = tuned.grid;
@@ -63,8 +64,12 @@ void add_tune_options(CLI::App& app, TuneOptions& options) {
       "Tuning iterations per block, instead of the recipe's; 0: rounding to nearest");
   app.add_flag("--opt-rtn", options.optimized_rtn,
                "With --iters 0: search the scales; with --data by the importance of inputs");
-  app.add_option("--data", options.calibration.data,
-                 "Calibration text: FILE[:num=N][,FILE...]; jsonl, json or txt");
+  app.add_flag("--mtp-rtn", options.mtp_rtn,
+               "With --iters 0: let --quantize round the MTP head to nearest");
+  app.add_option(
+      "--data", options.calibration.data,
+      "Calibration text: NAME[:num=N][:concat][:apply_chat_template][,NAME...]; a jsonl, json or "
+      "txt file, or a data set in the Hugging Face cache");
   add_override(app, options, "--nsamples", &quant::TuneRecipe::samples, "Calibration sequences");
   add_override(app, options, "--seqlen", &quant::TuneRecipe::length, "Tokens of each");
   add_override(app, options, "--batch-size", &quant::TuneRecipe::batch, "Sequences per iteration");

@@ -21,6 +21,7 @@ struct TuneOptions {
   quant::CalibrationOptions calibration;
   bool plain = false;          // --iters 0
   bool optimized_rtn = false;  // --opt-rtn
+  bool mtp_rtn = false;        // --mtp-rtn
 
   // Sets the recipe and the calibration of a job; nothing when rounding is plain.
   void apply(quant::JobSpec& spec) const;

@@ -12,14 +12,9 @@ namespace {
 
 MtpWeights load_mtp(const Checkpoint& checkpoint, const ModelConfig& config,
                     const TensorTable& table) {
-  const auto values = [&](Role role) {
-    return stored_values(checkpoint, *table.find(Part::mtp, -1, role));
-  };
-  return {.embedding_norm = values(Role::mtp_embedding_norm),
-          .hidden_norm = values(Role::mtp_hidden_norm),
-          .final_norm = values(Role::final_norm),
-          .fc = stored_weight(checkpoint, *table.find(Part::mtp, -1, Role::mtp_fc)),
-          .block = load_block(checkpoint, config, table, Part::mtp, 0)};
+  return {.input = load_mtp_input(checkpoint, table),
+          .block = load_block(checkpoint, config, table, Part::mtp, 0),
+          .final_norm = stored_values(checkpoint, *table.find(Part::mtp, -1, Role::final_norm))};
 }
 
 }  // namespace
@@ -129,19 +124,8 @@ void Model::mtp_forward(std::span<const int32_t> next_ids, const float* hidden,
   const ops::RmsNormShape rows{tokens, h, config_.norm_eps};
   ops::Workspace::Scope scope(executor.context.workspace);
   const auto embedded = scope.take<float>(static_cast<size_t>(tokens * h));
-  const auto normed = scope.take<float>(static_cast<size_t>(tokens * h));
-  const auto joined = scope.take<float>(static_cast<size_t>(tokens * 2 * h));
   embed(next_ids, embedded.data());
-  executor.ops.zero_centered_rms_norm(embedded.data(), mtp.embedding_norm.data(), rows,
-                                      embedded.data(), executor.context);
-  executor.ops.zero_centered_rms_norm(hidden, mtp.hidden_norm.data(), rows, normed.data(),
-                                      executor.context);
-  const auto bytes = static_cast<size_t>(h) * sizeof(float);
-  for (int64_t t = 0; t < tokens; ++t) {
-    std::memcpy(joined.data() + 2 * t * h, embedded.data() + t * h, bytes);
-    std::memcpy(joined.data() + (2 * t + 1) * h, normed.data() + t * h, bytes);
-  }
-  executor.ops.linear(mtp.fc, joined.data(), tokens, out, executor.context);
+  mtp_input(config_, mtp.input, embedded.data(), hidden, tokens, out, executor);
   block_forward(config_, mtp.block, 0, batch, out, executor);
   executor.ops.zero_centered_rms_norm(out, mtp.final_norm.data(), rows, out, executor.context);
   for (const SequenceRows& rows_of_one : batch)

@@ -11,6 +11,7 @@
 #include "model/block.h"
 #include "model/block_weights.h"
 #include "model/model_config.h"
+#include "model/mtp_input.h"
 #include "model/sequence_state.h"
 #include "model/tensor_table.h"
 
@@ -19,9 +20,9 @@ namespace qround {
 // The head that drafts further tokens: one more attention block that reads the embedding of token
 // i+1 and the final hidden state of token i.
 struct MtpWeights {
-  std::vector<float> embedding_norm, hidden_norm, final_norm;  // [H]
-  ops::Weight fc;  // [H, 2H]: columns of the embedding first
+  MtpInputWeights input;
   BlockWeights block;
+  std::vector<float> final_norm;  // [H]
 };
 
 // Immutable after loading; several threads may run it, each with its own Executor and states.

@@ -62,13 +62,16 @@ Json to_json(const BlockRecord& record) {
     for (const auto& value : values) array.emplace_back(value);
     return Json(std::move(array));
   };
-  return Json::object({{"block", record.block},
+  return Json::object({{"part", record.part == Part::mtp ? "mtp" : "text"},
+                       {"block", record.block},
                        {"loss_before", record.loss_before},
                        {"loss_after", record.loss_after},
                        {"kept_iteration", record.kept_iteration},
                        {"seconds", record.seconds},
                        {"losses", numbers(record.losses)},
-                       {"expert_tokens", numbers(record.expert_tokens)}});
+                       {"expert_tokens", numbers(record.expert_tokens)},
+                       {"rare_experts", numbers(record.rare_experts)},
+                       {"searched_maps", record.searched_maps}});
 }
 
 BlockCascade::BlockCascade(const Checkpoint& source, const ModelConfig& config,
@@ -78,53 +81,83 @@ BlockCascade::BlockCascade(const Checkpoint& source, const ModelConfig& config,
     : source_(source),
       config_(config),
       table_(table),
+      data_(data),
+      embedding_(
+          std::get<TensorView>(find_stored(source, *table.find(Part::text, -1, Role::embedding)))),
       recipe_(recipe),
       length_(data.length),
       group_size_(group_size),
       executor_(executor),
       reference_(make_store(data, config, folder)),
       quantized_(make_store(data, config, folder)) {
-  const TensorView embedding =
-      std::get<TensorView>(find_stored(source, *table.find(Part::text, -1, Role::embedding)));
   for (int64_t sample = 0; sample < data.samples; ++sample) {
-    const int32_t* tokens = data.tokens.data() + sample * data.length;
-    for (int64_t t = 0; t < data.length; ++t) {
-      if (tokens[t] >= config.vocab)
-        throw Error("the tokenizer knows tokens the model does not")
-            .actual(fmt::format("token {}", tokens[t]));
-      to_f32(embedding.slice(tokens[t]), reference_.sample(sample) + t * config.hidden);
-    }
+    embed(data.tokens.data() + sample * data.length, data.length, reference_.sample(sample));
     std::copy_n(reference_.sample(sample), reference_.floats(), quantized_.sample(sample));
   }
 }
 
+void BlockCascade::embed(const int32_t* tokens, int64_t count, float* out) const {
+  for (int64_t t = 0; t < count; ++t) {
+    if (tokens[t] >= config_.vocab)
+      throw Error("the tokenizer knows tokens the model does not")
+          .actual(fmt::format("token {}", tokens[t]));
+    to_f32(embedding_.slice(tokens[t]), out + t * config_.hidden);
+  }
+}
+
+void BlockCascade::enter_mtp() {
+  const MtpInputWeights weights = load_mtp_input(source_, table_);
+  --length_;
+  enter_mtp(reference_, weights);
+  enter_mtp(quantized_, weights);
+}
+
+void BlockCascade::enter_mtp(ActivationStore& stream, const MtpInputWeights& weights) const {
+  const std::vector<float> final_norm =
+      stored_values(source_, *table_.find(Part::text, -1, Role::final_norm));
+  const ops::RmsNormShape rows{length_, config_.hidden, config_.norm_eps};
+  std::vector<float> embedded(static_cast<size_t>(length_ * config_.hidden));
+  for (int64_t sample = 0; sample < stream.samples(); ++sample) {
+    float* hidden = stream.sample(sample);
+    embed(data_.tokens.data() + sample * data_.length + 1, length_, embedded.data());
+    executor_.ops.zero_centered_rms_norm(hidden, final_norm.data(), rows, hidden,
+                                         executor_.context);
+    mtp_input(config_, weights, embedded.data(), hidden, length_, hidden, executor_);
+  }
+}
+
 // Moves the full-precision stream on, to the block's targets, on the way.
-void BlockCascade::make_tuner(int64_t block, const std::vector<ExportItem>& items) {
+void BlockCascade::make_tuner(const ExportStep& step) {
   tuner_.reset();  // what the block before took is given back first
   result_ = {};
-  BlockWeights weights = load_block(source_, config_, table_, Part::text, block);
+  if (step.part == Part::mtp) enter_mtp();
+  BlockWeights weights = load_block(source_, config_, table_, step.part, step.block);
   forward_samples(config_, weights, reference_, {recipe_.batch, length_}, executor_);
-  tuner_.emplace(config_, std::move(weights), tuned_linears(items), group_size_, recipe_,
+  tuner_.emplace(config_, std::move(weights), tuned_linears(step.items), group_size_, recipe_,
                  executor_);
 }
 
-BlockRecord BlockCascade::tune(int64_t block, const std::vector<ExportItem>& items,
+BlockRecord BlockCascade::tune(const ExportStep& step,
                                const std::function<void(const TuneProgress&)>& progress,
                                const std::atomic<bool>* stop) {
   const auto begin = std::chrono::steady_clock::now();
-  make_tuner(block, items);
-  result_ = tuner_->run({length_, quantized_, reference_}, block, progress, stop);
+  make_tuner(step);
+  // Blocks of the MTP head count on from the text's: every block has random numbers of its own.
+  const int64_t stream = step.part == Part::text
+                             ? step.block
+                             : static_cast<int64_t>(config_.mixers.size()) + step.block;
+  result_ = tuner_->run({length_, quantized_, reference_}, stream, progress, stop);
   if (result_.interrupted) throw Error("interrupted", ErrorKind::interrupted);
   tuner_->forward(result_.rounding, quantized_, length_);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  return {block,   result_.loss_before, result_.loss_after,   result_.kept_iteration,
-          seconds, result_.losses,      result_.expert_tokens};
+  return {
+      step.part, step.block,     result_.loss_before,  result_.loss_after, result_.kept_iteration,
+      seconds,   result_.losses, result_.expert_tokens};
 }
 
-void BlockCascade::replay(int64_t block, const std::vector<ExportItem>& items,
-                          const RoundingSnapshot& rounding) {
-  make_tuner(block, items);
+void BlockCascade::replay(const ExportStep& step, const RoundingSnapshot& rounding) {
+  make_tuner(step);
   tuner_->forward(rounding, quantized_, length_);
 }
 

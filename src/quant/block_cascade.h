@@ -2,6 +2,10 @@
 // calibration sequences run through it: the full-precision network's, which gives each block its
 // targets, and the quantized network's, which gives it its inputs.
 //
+// After the last text block the streams may enter the MTP head: row t then is what the head's block
+// reads at token t, made from that stream's final hidden state and the embedding of token t + 1.
+// The last token has no next one, so sequences are a row shorter there.
+//
 // A job that is continued replays the blocks tuned before: forward passes alone, so a block takes a
 // few percent of its tuning time. Bits depend neither on threads nor on batches, so the streams are
 // what they were.
@@ -15,6 +19,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "model/mtp_input.h"
 #include "quant/block_tuner.h"
 #include "quant/calibration.h"
 #include "quant/export_plan.h"
@@ -26,12 +31,15 @@ namespace qround::quant {
 
 // What the report says of a tuned block.
 struct BlockRecord {
+  Part part = Part::text;
   int64_t block = 0;
   double loss_before = 0, loss_after = 0;  // mean squared error, as TuneResult has them
   int64_t kept_iteration = 0;
   double seconds = 0;
   std::vector<double> losses;
   std::vector<int64_t> expert_tokens;
+  std::vector<int64_t> rare_experts;
+  int64_t searched_maps = 0;
 };
 
 Json to_json(const BlockRecord& record);
@@ -44,16 +52,14 @@ class BlockCascade {
                const CalibrationData& data, const TuneRecipe& recipe, int64_t group_size,
                const std::filesystem::path& folder, const Executor& executor);
 
-  // Tunes the int4 maps among `items`, which are those of text block `block`; blocks come in order.
+  // Tunes the int4 maps of a block; blocks come in order, the MTP head's after all text blocks.
   // Throws Error of kind `interrupted`.
-  BlockRecord tune(int64_t block, const std::vector<ExportItem>& items,
-                   const std::function<void(const TuneProgress&)>& progress,
+  BlockRecord tune(const ExportStep& step, const std::function<void(const TuneProgress&)>& progress,
                    const std::atomic<bool>* stop);
 
   // Runs the streams through a block tuned before, as which `rounding` was kept. In place of
   // `tune`.
-  void replay(int64_t block, const std::vector<ExportItem>& items,
-              const RoundingSnapshot& rounding);
+  void replay(const ExportStep& step, const RoundingSnapshot& rounding);
 
   // Fills the batch, whose items are of the block tuned last, from its rounding.
   void pack(PackedBatch& batch, Threads threads) const;
@@ -67,12 +73,17 @@ class BlockCascade {
                      int64_t group_size, Threads threads);
 
  private:
-  void make_tuner(int64_t block, const std::vector<ExportItem>& items);
+  void make_tuner(const ExportStep& step);
+  void enter_mtp();
+  void enter_mtp(ActivationStore& stream, const MtpInputWeights& weights) const;
+  void embed(const int32_t* tokens, int64_t count, float* out) const;
   size_t linear_index(const ExportItem& item) const;
 
   const Checkpoint& source_;
   const ModelConfig& config_;
   const TensorTable& table_;
+  const CalibrationData& data_;
+  TensorView embedding_;  // [vocab, H]
   TuneRecipe recipe_;
   int64_t length_, group_size_;
   Executor executor_;

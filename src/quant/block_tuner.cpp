@@ -9,6 +9,7 @@
 #include "quant/batch_order.h"
 #include "quant/importance.h"
 #include "quant/optimized_rtn.h"
+#include "quant/rare_experts.h"
 
 namespace qround::quant {
 namespace {
@@ -127,7 +128,7 @@ class Run {
   }
 
  private:
-  int64_t sample_floats() const { return data_.inputs.floats(); }
+  int64_t sample_floats() const { return data_.length * config_.hidden; }
   size_t batch_floats(int64_t sequences) const {
     return static_cast<size_t>(sequences * sample_floats());
   }
@@ -267,6 +268,23 @@ TuneResult BlockTuner::search(const BlockData& data) {
   return result;
 }
 
+void BlockTuner::search_rare_experts(const BlockData& data, TuneResult& result) const {
+  // Counts over the run are those of the whole set a number of times; the exact ones cost a pass.
+  const double passes = static_cast<double>(recipe_.iterations * recipe_.batch) /
+                        static_cast<double>(data.inputs.samples());
+  const auto may_be_rare = [&](int64_t tokens) {
+    return static_cast<double>(tokens) < 2 * passes * static_cast<double>(recipe_.few_tokens);
+  };
+  if (std::none_of(result.expert_tokens.begin(), result.expert_tokens.end(), may_be_rare)) return;
+  const Importance importance =
+      measure_importance(config_, source_, state_.linears(), data.inputs,
+                         {recipe_.batch, data.length}, recipe_.token_weight, executor_);
+  result.rare_experts = quant::rare_experts(state_, importance, recipe_.few_tokens);
+  result.searched_maps =
+      round_rare_experts(state_, result.rare_experts, importance, recipe_.grid, executor_.ops,
+                         executor_.context.threads, result.rounding);
+}
+
 TuneResult BlockTuner::run(const BlockData& data, int64_t block,
                            const std::function<void(const TuneProgress&)>& progress,
                            const std::atomic<bool>* interrupt) {
@@ -311,6 +329,7 @@ TuneResult BlockTuner::run(const BlockData& data, int64_t block,
     best.offer(result.losses.back(), recipe_.iterations);
   }
   best.give(result);
+  search_rare_experts(data, result);
   return result;
 }
 
@@ -322,17 +341,18 @@ void BlockTuner::forward(const RoundingSnapshot& rounding, ActivationStore& stat
 
 void forward_samples(const ModelConfig& config, const BlockWeights& weights,
                      ActivationStore& states, TrainingBatch batch, const Executor& executor) {
-  std::vector<float> x(static_cast<size_t>(batch.sequences * states.floats())), y(x.size());
+  const int64_t floats = batch.length * config.hidden;
+  std::vector<float> x(static_cast<size_t>(batch.sequences * floats)), y(x.size());
   for (int64_t first = 0; first < states.samples(); first += batch.sequences) {
     const int64_t count = std::min(batch.sequences, states.samples() - first);
     for (int64_t i = 0; i < count; ++i)
-      std::copy_n(states.sample(first + i), states.floats(), x.data() + i * states.floats());
+      std::copy_n(states.sample(first + i), floats, x.data() + i * floats);
     for (int64_t next = first + count; next < std::min(states.samples(), first + 2 * count); ++next)
       states.prefetch(next);
     BlockTraining pass(config, mixer_kind(weights), {count, batch.length});
     pass.forward(weights, x.data(), y.data(), executor);
     for (int64_t i = 0; i < count; ++i)
-      std::copy_n(y.data() + i * states.floats(), states.floats(), states.sample(first + i));
+      std::copy_n(y.data() + i * floats, floats, states.sample(first + i));
   }
 }
 

@@ -20,7 +20,8 @@
 
 namespace qround::quant {
 
-// Calibration sequences of a block: stores of as many samples, [L, H] each.
+// Calibration sequences of a block: stores of as many samples, [L, H] each or the beginning of
+// longer ones.
 struct BlockData {
   int64_t length = 0;              // L
   const ActivationStore& inputs;   // what the quantized network hands to the block
@@ -41,6 +42,8 @@ struct TuneResult {
   std::vector<double> losses;          // of each iteration's mini-batch, before its step
   std::vector<int64_t> expert_tokens;  // routed to each expert over all iterations; when scales are
                                        // searched, in the calibration set
+  std::vector<int64_t> rare_experts;   // that got fewer than few_tokens of the calibration set
+  int64_t searched_maps = 0;           // of theirs, rounded with searched scales
   bool interrupted = false;            // stopped early: nothing else is set
 };
 
@@ -64,6 +67,7 @@ class BlockTuner {
 
  private:
   TuneResult search(const BlockData& data);
+  void search_rare_experts(const BlockData& data, TuneResult& result) const;
 
   const ModelConfig& config_;
   TuneRecipe recipe_;

@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/random.h"
+#include "quant/dataset_cache.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
 
@@ -20,43 +21,78 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Source {
-  fs::path file;
+  std::string name;
+  std::vector<fs::path> files;
   int64_t sequences = 0;  // 0: its share of what the others leave
+  bool pack = false, chat_template = false;
 };
 
-Error bad_source(const std::string& text, const char* expected) {
-  return Error("--data cannot be read").expected(expected).actual(text);
+constexpr const char* kSourceForm = "NAME[:num=N][:concat][:apply_chat_template][,NAME...]";
+
+Error bad_source(const std::string& text) {
+  return Error("--data cannot be read").expected(kSourceForm).actual(text);
 }
 
-// "name:num=64": the part after the first colon holds settings.
-Source parse_source(const std::string& text) {
-  const size_t colon = text.find(':');
-  Source source{text.substr(0, colon), 0};
-  if (colon != std::string::npos) {
-    const std::string setting = text.substr(colon + 1);
-    const char* begin = setting.data() + std::min<size_t>(setting.size(), 4);
-    const auto [end, code] =
-        std::from_chars(begin, setting.data() + setting.size(), source.sequences);
-    const bool valid = setting.starts_with("num=") && code == std::errc() &&
-                       end == setting.data() + setting.size();
-    if (!valid || source.sequences < 1) throw bad_source(text, "FILE or FILE:num=N");
+// "true" or nothing, as auto-round's users write switches.
+bool switch_value(const std::string& value, const std::string& whole) {
+  if (value.empty() || value == "true" || value == "True") return true;
+  if (value == "false" || value == "False") return false;
+  throw bad_source(whole);
+}
+
+void apply_setting(const std::string& setting, const std::string& whole, Source& source) {
+  const size_t equals = std::min(setting.find('='), setting.size());
+  const std::string key = setting.substr(0, equals);
+  const std::string value = setting.substr(std::min(equals + 1, setting.size()));
+  if (key == "concat") {
+    source.pack = switch_value(value, whole);
+  } else if (key == "apply_chat_template") {
+    source.chat_template = switch_value(value, whole);
+  } else if (key == "num") {
+    const char* end = value.data() + value.size();
+    const auto [stop, code] = std::from_chars(value.data(), end, source.sequences);
+    if (code != std::errc() || stop != end || source.sequences < 1) throw bad_source(whole);
+  } else {
+    throw bad_source(whole);
   }
-  if (!fs::is_regular_file(source.file)) {
-    throw Error("calibration data is no file here")
-        .file(source.file)
-        .hint(
-            "download the data set as jsonl with a \"text\" member per line, for example from "
-            "huggingface.co/datasets/NeelNanda/pile-10k, and name that file with --data");
+}
+
+// A file, or a data set that was downloaded before.
+std::vector<fs::path> find_files(const std::string& name, const CalibrationOptions& options) {
+  if (fs::is_regular_file(name)) return {name};
+  const fs::path cache =
+      options.dataset_cache.empty() ? huggingface_cache() : options.dataset_cache;
+  std::vector<fs::path> files = cached_dataset(cache, name);
+  if (!files.empty()) return files;
+  throw Error("calibration data is neither a file nor a downloaded data set")
+      .file(name)
+      .expected(fmt::format("a file, or a data set in {}", cache.string()))
+      .hint(
+          "download the data set (hf download --repo-type dataset NAME), or name a jsonl file with "
+          "a \"text\" member per line with --data");
+}
+
+// "name:num=64:concat": settings follow the first colon.
+Source parse_source(const std::string& text, const CalibrationOptions& options) {
+  size_t end = std::min(text.find(':'), text.size());
+  Source source{
+      .name = text.substr(0, end), .pack = options.pack, .chat_template = options.chat_template};
+  while (end < text.size()) {
+    const size_t begin = end + 1;
+    end = std::min(text.find(':', begin), text.size());
+    apply_setting(text.substr(begin, end - begin), text, source);
   }
+  source.files = find_files(source.name, options);
   return source;
 }
 
-std::vector<Source> parse_sources(const std::string& data) {
+std::vector<Source> parse_sources(const CalibrationOptions& options) {
+  const std::string& data = options.data;
   std::vector<Source> sources;
   for (size_t begin = 0; begin <= data.size();) {
     const size_t end = std::min(data.find(',', begin), data.size());
-    if (end == begin) throw bad_source(data, "FILE[:num=N][,FILE...]");
-    sources.push_back(parse_source(data.substr(begin, end - begin)));
+    if (end == begin) throw bad_source(data);
+    sources.push_back(parse_source(data.substr(begin, end - begin), options));
     begin = end + 1;
   }
   return sources;
@@ -65,8 +101,10 @@ std::vector<Source> parse_sources(const std::string& data) {
 // Turns one entry of a data file into the text a model is to read.
 class EntryReader {
  public:
-  EntryReader(const fs::path& model_directory, bool use_template)
-      : directory_(model_directory), use_template_(use_template) {}
+  explicit EntryReader(const fs::path& model_directory) : directory_(model_directory) {}
+
+  // Of the entries to come: whether plain texts become user messages.
+  void use_template(bool use) { use_template_ = use; }
 
   std::string text(const Json& entry, const fs::path& file, size_t number) {
     const Json* messages = entry.find("messages");
@@ -89,7 +127,7 @@ class EntryReader {
   }
 
   const fs::path& directory_;
-  bool use_template_;
+  bool use_template_ = false;
   std::optional<ChatTemplate> template_;
 };
 
@@ -166,7 +204,7 @@ void shuffle(std::vector<std::string>& texts, uint64_t seed, uint64_t stream) {
 
 CalibrationData load_calibration(const CalibrationOptions& options,
                                  const fs::path& model_directory) {
-  std::vector<Source> sources = parse_sources(options.data);
+  std::vector<Source> sources = parse_sources(options);
   int64_t stated = 0, open = 0;
   for (const Source& source : sources) {
     stated += source.sequences;
@@ -179,17 +217,22 @@ CalibrationData load_calibration(const CalibrationOptions& options,
     --open;
   }
   const Tokenizer tokenizer = Tokenizer::load(model_directory);
-  EntryReader reader(model_directory, options.chat_template);
+  EntryReader reader(model_directory);
   CalibrationData data{0, options.length, {}, {}, {}};
   for (size_t i = 0; i < sources.size(); ++i) {
-    std::vector<std::string> texts = read_texts(sources[i].file, reader);
+    reader.use_template(sources[i].chat_template);
+    std::vector<std::string> texts;
+    for (const fs::path& file : sources[i].files) {
+      std::vector<std::string> more = read_texts(file, reader);
+      std::move(more.begin(), more.end(), std::back_inserter(texts));
+    }
     shuffle(texts, options.seed, i);
-    const auto cut = options.pack ? cut_packed : cut_each;
+    const auto cut = sources[i].pack ? cut_packed : cut_each;
     const Sequences found = cut(texts, tokenizer, static_cast<size_t>(options.length),
                                 static_cast<size_t>(sources[i].sequences));
     if (static_cast<int64_t>(found.size()) < sources[i].sequences) {
       throw Error("too little calibration text")
-          .file(sources[i].file)
+          .file(sources[i].name)
           .expected(fmt::format("{} sequences of {} tokens", sources[i].sequences, options.length))
           .actual(fmt::format("{} in {} texts", found.size(), texts.size()))
           .hint("lower --nsamples or --seqlen, add files, or join short texts with --pack");

@@ -1,8 +1,9 @@
 // Calibration sequences: text files to [samples, length] token ids.
 //
-// Sources are given as auto-round's users give them: "a.jsonl:num=64,b.txt". A jsonl or json file
-// holds strings or objects with "text" or "messages" (put through the chat template); a txt file is
-// one text.
+// Sources are given as auto-round's users give them: "a.jsonl:num=64,b.txt:concat". A source is a
+// file or the name of a data set that Hugging Face's tools downloaded. A jsonl or json file holds
+// strings or objects with "text" or "messages" (put through the chat template); a txt file is one
+// text.
 #pragma once
 
 #include <cstdint>
@@ -13,13 +14,15 @@
 namespace qround::quant {
 
 struct CalibrationOptions {
-  std::string data;       // files, with ":num=N" to say how many sequences come from one
+  std::string data;       // sources; ":num=N" says how many sequences come from one, ":concat" and
+                          // ":apply_chat_template" set `pack` and `chat_template` for it
   int64_t samples = 128;  // sequences wanted
   int64_t length = 2048;  // tokens of each
   bool pack = false;  // texts joined and cut; false: the first `length` tokens of texts that are
                       // long enough
-  bool chat_template = false;  // plain texts become user messages
-  uint64_t seed = 42;          // of the order of texts
+  bool chat_template = false;           // plain texts become user messages
+  uint64_t seed = 42;                   // of the order of texts
+  std::filesystem::path dataset_cache;  // empty: where the environment says
 };
 
 struct CalibrationData {

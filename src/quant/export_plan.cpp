@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <unordered_set>
 
 #include "base/error.h"
@@ -123,6 +124,11 @@ std::vector<std::span<const ExportItem>> batches(const ExportStep& step) {
     }
   }
   return list;
+}
+
+bool has_int4(const ExportStep& step) {
+  return std::any_of(step.items.begin(), step.items.end(),
+                     [](const ExportItem& item) { return item.linear != nullptr; });
 }
 
 uint64_t ExportItem::written_bytes() const {

@@ -38,6 +38,9 @@ struct ExportStep {
   std::vector<ExportItem> items;
 };
 
+// Whether a linear map of the step becomes int4.
+bool has_int4(const ExportStep& step);
+
 struct ExportPlan {
   std::vector<ExportStep> steps;
   uint64_t source_bytes = 0;

@@ -82,7 +82,7 @@ Importance measure_importance(const ModelConfig& config, const BlockWeights& wei
                               const ActivationStore& inputs, TrainingBatch batch,
                               TokenWeight token_weight, const Executor& executor) {
   Importance importance(linears, token_weight);
-  const int64_t floats = inputs.floats();
+  const int64_t floats = batch.length * config.hidden;
   std::vector<float> x(static_cast<size_t>(batch.sequences * floats)), y(x.size());
   for (int64_t first = 0; first < inputs.samples(); first += batch.sequences) {
     const int64_t count = std::min(batch.sequences, inputs.samples() - first);

@@ -38,6 +38,7 @@ struct JobSpec {
   Policy policy;
   std::optional<TuneRecipe> recipe;      // absent: round-to-nearest, block by block without text
   std::optional<ops::ScaleGrid> search;  // without a recipe: scales are searched, inputs alike
+  bool mtp_rtn = false;                  // an int4 MTP head may be rounded to nearest, not learned
   CalibrationOptions calibration;  // of a recipe; its samples, length and seed are the recipe's
   std::string backend;             // operations to tune with; empty: the best
   uint64_t max_shard_bytes = uint64_t{4} << 30;

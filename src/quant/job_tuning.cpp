@@ -12,13 +12,19 @@
 namespace qround::quant {
 namespace {
 
-std::string expert_text(std::vector<int64_t> tokens) {
+std::string expert_text(const BlockRecord& record, int64_t few_tokens) {
+  std::vector<int64_t> tokens = record.expert_tokens;
   if (tokens.empty()) return "";
   std::sort(tokens.begin(), tokens.end());
   const auto unused = std::count(tokens.begin(), tokens.end(), 0);
-  return fmt::format(", tokens per expert: {} least, {} median{}", tokens.front(),
-                     tokens[tokens.size() / 2],
-                     unused > 0 ? fmt::format(", {} experts without any", unused) : "");
+  std::string text = fmt::format(", tokens per expert: {} least, {} median", tokens.front(),
+                                 tokens[tokens.size() / 2]);
+  if (unused > 0) text += fmt::format(", {} experts without any", unused);
+  if (!record.rare_experts.empty()) {
+    text += fmt::format(", {} experts with fewer than {} in the calibration set: {} maps searched",
+                        record.rare_experts.size(), few_tokens, record.searched_maps);
+  }
+  return text;
 }
 
 }  // namespace
@@ -45,9 +51,13 @@ JobTuning::JobTuning(const PlannedJob& job, const CalibrationData& data,
                          .scratch_bytes);
 }
 
+bool JobTuning::passes(const ExportStep& step) {
+  return step.block >= 0 && (step.part == Part::text || (step.part == Part::mtp && has_int4(step)));
+}
+
 void JobTuning::replay(const ExportStep& step, const PartialShards& shards) {
   const Stopwatch stopwatch;
-  cascade_.replay(step.block, step.items, stored_rounding(step, shards, job_.spec.threads));
+  cascade_.replay(step, stored_rounding(step, shards, job_.spec.threads));
   progress_.line(fmt::format("{}: done by an earlier run; replayed in {}", step.label,
                              duration_text(stopwatch.seconds())));
 }
@@ -61,7 +71,7 @@ BlockRecord JobTuning::tune(const ExportStep& step) {
                     now.first_loss, now.best_loss, bytes_text(resident_memory().private_bytes())));
     progress_.advance(1);
   };
-  return cascade_.tune(step.block, step.items, tell, stop_);
+  return cascade_.tune(step, tell, stop_);
 }
 
 void JobTuning::show(const ExportStep& step, const BlockRecord& record,
@@ -72,7 +82,8 @@ void JobTuning::show(const ExportStep& step, const BlockRecord& record,
   const auto count = static_cast<double>(std::max<size_t>(relative_errors.size(), 1));
   progress_.line(fmt::format("{}: loss {:.4g} -> {:.4g}{}, relative error {:.3g}, {}{}", step.label,
                              record.loss_before, record.loss_after, steps, sum / count,
-                             duration_text(record.seconds), expert_text(record.expert_tokens)));
+                             duration_text(record.seconds),
+                             expert_text(record, job_.spec.recipe->few_tokens)));
 }
 
 void JobTuning::prefetch_block_after(const ExportStep& step) {

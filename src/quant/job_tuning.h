@@ -24,8 +24,9 @@ class JobTuning {
   JobTuning(const PlannedJob& job, const CalibrationData& data, const std::filesystem::path& folder,
             Progress& progress, const std::atomic<bool>* stop);
 
-  // Whether the calibration sequences pass through this step.
-  static bool passes(const ExportStep& step) { return step.part == Part::text && step.block >= 0; }
+  // Whether the calibration sequences pass through this step: a text block, or one of the MTP head
+  // that becomes int4.
+  static bool passes(const ExportStep& step);
 
   // A step that passes() and that an earlier run wrote.
   void replay(const ExportStep& step, const PartialShards& shards);

@@ -167,6 +167,14 @@ void refuse_quantized(const Checkpoint& source) {
       .hint("start from the unquantized checkpoint");
 }
 
+// Such heads are seen to draft next to nothing that is accepted.
+void refuse_untuned_mtp(const JobSpec& spec, const std::vector<Decision>& decisions) {
+  if (spec.iterations() > 0 || spec.mtp_rtn || count_linears(decisions).mtp_quantized == 0) return;
+  throw Error("the MTP head would be rounded to nearest")
+      .expected("learned rounding of an int4 MTP head: --data and iterations")
+      .hint("int4 MTP heads that are not tuned lose acceptance; --mtp-rtn does it all the same");
+}
+
 void refuse_nothing(const std::vector<Decision>& decisions) {
   const LinearCounts counts = count_linears(decisions);
   if (counts.quantized + counts.mtp_quantized > 0) return;
@@ -191,6 +199,7 @@ PlannedJob plan_job(const JobSpec& spec) {
   const StoredParts parts{.mtp = census.has_mtp, .visual = census.has_visual};
   job.decisions = decide(job.table, parts, spec.policy);
   refuse_nothing(job.decisions);
+  refuse_untuned_mtp(job.spec, job.decisions);
   job.exports = plan_export(job.source, job.decisions, census.unknown, spec.policy.scheme);
   job.shards = plan_shards(job.exports.tensors(), {.max_shard_bytes = spec.max_shard_bytes});
   job.plan = make_plan(job, census);

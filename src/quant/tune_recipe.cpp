@@ -123,6 +123,7 @@ Json to_json(const TuneRecipe& recipe) {
                        {"loss", recipe.loss_weight == LossWeight::plain ? "plain" : "relative"},
                        {"selection", selection_name(recipe.selection)},
                        {"held_out", recipe.selection == Selection::held_out ? recipe.held_out : 0},
+                       {"few_tokens", recipe.few_tokens},
                        {"clamp", clamp_name(recipe.clamp)},
                        {"bf16_scales", recipe.bf16_scales},
                        {"bf16_weights", recipe.bf16_weights},
@@ -155,6 +156,7 @@ void make_compatible_with_autoround(TuneRecipe& recipe) {
   recipe.f16_scale_gradient = true;
   recipe.grid = ops::ScaleGrid::autoround;
   recipe.token_weight = TokenWeight::equal;
+  recipe.few_tokens = 0;
 }
 
 }  // namespace qround::quant

@@ -50,6 +50,9 @@ struct TuneRecipe {
   bool bf16_weights = true;  // tune with weights rounded to BF16, as servers compute with them
   bool f16_scale_gradient = false;
   bool tune_factors = true;
+  // Experts that fewer tokens of the calibration set reach get searched scales where those are
+  // better (quant/rare_experts.h); 0: never.
+  int64_t few_tokens = 128;
   ops::ScaleGrid grid = ops::ScaleGrid::bf16;  // of searched scales
   TokenWeight token_weight = TokenWeight::routing;
 

@@ -138,6 +138,8 @@ TEST(Job, QuantizesTheMtpLayerOnRequest) {
   const TestDirectory directory;
   JobSpec spec = job_spec(pocket(), directory / "out");
   spec.policy.rules = {{PolicyRule::Action::quantize, "mtp.layers"}};
+  EXPECT_THROW(plan_job(spec), Error);  // rounding to nearest has to be asked for
+  spec.mtp_rtn = true;
   const Report report = quantize(spec);
   EXPECT_EQ(report.rule_errors, 0);
   EXPECT_EQ(report.mtp_linears_quantized, 8 * 3 + 4 + 3);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <set>
 
 #include "base/error.h"
@@ -15,6 +16,7 @@
 #include "quant/batch_order.h"
 #include "quant/block_cascade.h"
 #include "quant/calibration.h"
+#include "tests/checkpoint/test_directory.h"
 
 namespace qround::quant {
 namespace {
@@ -206,6 +208,45 @@ TEST(Calibration, TellsHowToGetADataSetThatIsNoFile) {
   } catch (const Error& error) {
     EXPECT_NE(error.hint().find("--data"), std::string::npos);
   }
+}
+
+TEST(Calibration, FindsDataSetsInTheHuggingFaceCacheByName) {
+  const TestDirectory cache;
+  const fs::path set = cache / "datasets--someone--tales";
+  fs::create_directories(set / "refs");
+  fs::create_directories(set / "snapshots/abc/data");
+  fs::create_directories(set / "snapshots/zzz");
+  std::ofstream(set / "refs/main") << "abc\n";
+  std::ofstream(set / "snapshots/abc/dataset_infos.json") << "{}";
+  std::ofstream(set / "snapshots/abc/data/test.jsonl") << "\"not this one\"\n";
+  const fs::path pocket = kSource / "models/pocket";
+  fs::create_symlink(pocket / "calibration.jsonl", set / "snapshots/abc/data/train-0.jsonl");
+  const auto load = [&](const std::string& data) {
+    return load_calibration(
+        {.data = data, .samples = 8, .length = 100, .dataset_cache = cache.path()}, pocket);
+  };
+  EXPECT_EQ(load("someone/tales").sha256, load((pocket / "calibration.jsonl").string()).sha256);
+  fs::remove_all(set / "snapshots/abc/data");
+  std::ofstream(set / "snapshots/abc/train.parquet") << "PAR1";
+  try {
+    load("someone/tales");
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(error.actual().find("train.parquet"), std::string::npos) << error.actual();
+  }
+}
+
+TEST(Calibration, SettingsOfASourceStandAfterItsName) {
+  const fs::path pocket = kSource / "models/pocket";
+  const std::string file = (pocket / "calibration.jsonl").string();
+  const auto load = [&](const std::string& data, bool pack) {
+    return load_calibration({.data = data, .samples = 8, .length = 100, .pack = pack}, pocket);
+  };
+  EXPECT_EQ(load(file + ":concat", false).sha256, load(file, true).sha256);
+  EXPECT_EQ(load(file + ":num=8:concat=false", true).sha256, load(file, false).sha256);
+  EXPECT_NE(load(file + ":apply_chat_template", false).sha256, load(file, false).sha256);
+  for (const char* wrong : {":num=0", ":num=8x", ":concat=maybe", ":split=train", ":"})
+    EXPECT_THROW(load(file + wrong, false), Error) << wrong;
 }
 
 TEST(Calibration, PackingUsesEveryTokenAndSeedsChooseTheOrder) {

@@ -9,6 +9,9 @@
 #include "base/half.h"
 #include "checkpoint/safetensors.h"
 #include "ops/full_range_int4.h"
+#include "quant/block_tuner.h"
+#include "quant/calibration.h"
+#include "quant/rare_experts.h"
 #include "tests/quant/job_fixture.h"
 
 namespace qround::quant {
@@ -87,6 +90,120 @@ TEST(OptimizedRtn, WithTextLowersTheErrorOfEveryBlock) {
   const Json config = Json::parse_file(directory / "out/config.json").at("quantization_config");
   EXPECT_EQ(config.at("iters").as_int(), 0);
   EXPECT_TRUE(config.at("enable_opt_rtn").as_bool());
+}
+
+// A learned rounding of pocket, short, with the router of its first block as given.
+class RareExperts : public testing::Test {
+ protected:
+  RareExperts()
+      : checkpoint_(Checkpoint::open(pocket())),
+        config_(parse_model_config(checkpoint_.config(), "config.json")),
+        table_(TensorTable::of(config_)),
+        weights_(load_block(checkpoint_, config_, table_, Part::text, 0)),
+        executor_{ops::select_backend(""), {Threads{2}, workspace_}} {}
+
+  std::vector<TunedLinear> expert_maps() const {
+    std::vector<TunedLinear> maps;
+    for (int64_t expert = 0; expert < config_.moe->experts; ++expert) {
+      for (const Role role : {Role::expert_gate, Role::expert_up, Role::expert_down}) {
+        const Parameter& p = *table_.find(Part::text, 0, role, expert);
+        maps.push_back(
+            {{role, expert}, p.module, std::get<ops::DenseWeight>(stored_weight(checkpoint_, p))});
+      }
+    }
+    return maps;
+  }
+
+  // Logits l, -l and zeros: the larger of the first two, and the first of the zeros.
+  void route_to_three_experts() {
+    const int64_t hidden = config_.hidden;
+    router_.assign(static_cast<size_t>(config_.moe->experts * hidden), 0.0f);
+    for (int64_t i = 0; i < hidden; ++i) {
+      router_[static_cast<size_t>(i)] = i % 2 == 0 ? 0.1f : -0.1f;
+      router_[static_cast<size_t>(hidden + i)] = -router_[static_cast<size_t>(i)];
+    }
+    std::get<MoeWeights>(weights_.feed_forward).router =
+        ops::DenseWeight{DType::f32, router_.data(), config_.moe->experts, hidden};
+  }
+
+  TuneRecipe recipe() const {
+    TuneRecipe recipe;
+    recipe.iterations = 8;
+    recipe.samples = 12;
+    recipe.length = 48;
+    recipe.batch = 4;
+    recipe.held_out = 4;
+    recipe.learning_rate = 0.02;
+    return recipe;
+  }
+
+  void fill_streams(const TuneRecipe& recipe) {
+    const CalibrationData data = load_calibration(
+        {.data = (pocket() / "calibration.jsonl").string(), .samples = 12, .length = 48}, pocket());
+    const TensorView embedding = checkpoint_.view("model.language_model.embed_tokens.weight");
+    for (size_t i = 0; i < data.tokens.size(); ++i)
+      to_f32(embedding.slice(data.tokens[i]),
+             inputs_.sample(0) + static_cast<int64_t>(i) * config_.hidden);
+    std::copy_n(inputs_.sample(0), 12 * inputs_.floats(), targets_.sample(0));
+    forward_samples(config_, weights_, targets_, {recipe.batch, recipe.length}, executor_);
+  }
+
+  Checkpoint checkpoint_;
+  ModelConfig config_;
+  TensorTable table_;
+  BlockWeights weights_;
+  std::vector<float> router_;
+  ops::Workspace workspace_;
+  Executor executor_;
+  ActivationStore inputs_{12, 48 * config_.hidden}, targets_{12, 48 * config_.hidden};
+};
+
+TEST_F(RareExperts, AreReportedAndErrNoMoreThanSearchedScalesDo) {
+  route_to_three_experts();
+  const TuneRecipe tuned = recipe();
+  fill_streams(tuned);
+  BlockTuner tuner(config_, weights_, expert_maps(), 128, tuned, executor_);
+  const TuneResult result = tuner.run({tuned.length, inputs_, targets_}, 0, nullptr);
+  EXPECT_EQ(result.rare_experts, (std::vector<int64_t>{3, 4, 5, 6, 7}));
+  EXPECT_EQ(result.searched_maps, 5 * 3);
+
+  const Importance importance = measure_importance(config_, weights_, expert_maps(), inputs_,
+                                                   {4, 48}, TokenWeight::routing, executor_);
+  const RoundingSnapshot searched =
+      search_rounding(tuner.state(), importance, ops::ScaleGrid::bf16, executor_.ops);
+  for (size_t map = 0; map < tuner.state().linears().size(); ++map) {
+    if (tuner.state().linears()[map].id.expert < 3) continue;
+    EXPECT_EQ(importance.tokens(map), 0);
+    EXPECT_LE(weighted_error(tuner.state(), map, importance, executor_.ops, result.rounding),
+              weighted_error(tuner.state(), map, importance, executor_.ops, searched))
+        << tuner.state().linears()[map].name;
+  }
+}
+
+TEST_F(RareExperts, AreNoneWhereEveryExpertGetsItsTokens) {
+  TuneRecipe tuned = recipe();
+  tuned.few_tokens = 16;
+  fill_streams(tuned);
+  BlockTuner tuner(config_, weights_, expert_maps(), 128, tuned, executor_);
+  const TuneResult result = tuner.run({tuned.length, inputs_, targets_}, 0, nullptr);
+  EXPECT_TRUE(result.rare_experts.empty());
+  EXPECT_EQ(result.searched_maps, 0);
+}
+
+TEST(MtpTuning, LearnsTheRoundingOfTheHeadFromItsTrueInputs) {
+  const TestDirectory directory;
+  JobSpec spec = with_text(directory / "out", 64);
+  spec.recipe->iterations = 10;
+  spec.recipe->learning_rate = 0.02;
+  spec.recipe->batch = 4;
+  spec.policy.rules = {{PolicyRule::Action::quantize, "mtp.layers.*"}};
+  const Report report = quantize(spec);
+  EXPECT_EQ(report.rule_errors, 0);
+  EXPECT_EQ(report.mtp_linears_quantized, 8 * 3 + 4 + 3);
+  const Json& head = report.tuning.at("blocks").as_array().back();
+  EXPECT_EQ(head.at("part").as_string(), "mtp");
+  EXPECT_EQ(head.at("losses").as_array().size(), 10u);
+  EXPECT_LT(head.at("loss_after").as_double(), 0.95 * head.at("loss_before").as_double());
 }
 
 }  // namespace

@@ -1,0 +1,34 @@
+#include "model/mtp_input.h"
+
+#include <algorithm>
+
+namespace qround {
+
+MtpInputWeights load_mtp_input(const Checkpoint& checkpoint, const TensorTable& table) {
+  const auto values = [&](Role role) {
+    return stored_values(checkpoint, *table.find(Part::mtp, -1, role));
+  };
+  return {.embedding_norm = values(Role::mtp_embedding_norm),
+          .hidden_norm = values(Role::mtp_hidden_norm),
+          .fc = stored_weight(checkpoint, *table.find(Part::mtp, -1, Role::mtp_fc))};
+}
+
+void mtp_input(const ModelConfig& config, const MtpInputWeights& weights, float* embedded,
+               const float* hidden, int64_t tokens, float* out, const Executor& executor) {
+  const int64_t h = config.hidden;
+  const ops::RmsNormShape rows{tokens, h, config.norm_eps};
+  ops::Workspace::Scope scope(executor.context.workspace);
+  const auto normed = scope.take<float>(static_cast<size_t>(tokens * h));
+  const auto joined = scope.take<float>(static_cast<size_t>(tokens * 2 * h));
+  executor.ops.zero_centered_rms_norm(embedded, weights.embedding_norm.data(), rows, embedded,
+                                      executor.context);
+  executor.ops.zero_centered_rms_norm(hidden, weights.hidden_norm.data(), rows, normed.data(),
+                                      executor.context);
+  for (int64_t t = 0; t < tokens; ++t) {
+    std::copy_n(embedded + t * h, h, joined.data() + 2 * t * h);
+    std::copy_n(normed.data() + t * h, h, joined.data() + (2 * t + 1) * h);
+  }
+  executor.ops.linear(weights.fc, joined.data(), tokens, out, executor.context);
+}
+
+}  // namespace qround
