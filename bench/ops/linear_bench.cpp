@@ -5,7 +5,8 @@
 namespace qround::ops {
 namespace {
 
-void run_linear(benchmark::State& state, WeightPool pool, int64_t n, int64_t k) {
+void run_linear(benchmark::State& state, WeightPool pool, int64_t n, int64_t k,
+                Activations activations = Activations::f32) {
   const int64_t rows = state.range(0);
   const Threads threads = Threads::all();
   Workspace workspace;
@@ -15,7 +16,7 @@ void run_linear(benchmark::State& state, WeightPool pool, int64_t n, int64_t k) 
   meter.start();
   for (auto _ : state)
     cpu::linear(pool.next(), x.data(), rows, y.data(),
-                {.threads = threads, .workspace = workspace});
+                {.threads = threads, .workspace = workspace, .activations = activations});
   meter.report(state, pool.bytes_each(), 2.0 * static_cast<double>(rows * n * k));
 }
 
@@ -27,6 +28,10 @@ void linear_int4(benchmark::State& state) {
   const int64_t n = state.range(1), k = state.range(2);
   run_linear(state, WeightPool::int4(n, k), n, k);
 }
+void linear_int4_int8(benchmark::State& state) {
+  const int64_t n = state.range(1), k = state.range(2);
+  run_linear(state, WeightPool::int4(n, k), n, k, Activations::int8);
+}
 
 void cases(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"rows", "N", "K"})->UseRealTime();
@@ -35,6 +40,7 @@ void cases(benchmark::internal::Benchmark* benchmark) {
 }
 BENCHMARK(linear_bf16)->Apply(cases);
 BENCHMARK(linear_int4)->Apply(cases);
+BENCHMARK(linear_int4_int8)->Apply(cases);
 
 }  // namespace
 }  // namespace qround::ops

@@ -18,7 +18,7 @@ std::vector<SwigluWeights> make_experts(const WeightPool& into, const WeightPool
 
 // The int4 experts of one layer of a 35B-A3B, uniformly chosen: 418 MB, of which a token touches 8
 // experts, 512 tokens all of them.
-void experts_int4(benchmark::State& state) {
+void run_experts(benchmark::State& state, Activations activations) {
   const int64_t tokens = state.range(0);
   const Threads threads = Threads::all();
   const WeightPool into = WeightPool::int4(kInner, kHidden);
@@ -55,19 +55,20 @@ void experts_int4(benchmark::State& state) {
                   .tokens = tokens,
                   .hidden = kHidden,
                   .n_chosen = kChosen},
-                 {.threads = threads, .workspace = workspace});
+                 {.threads = threads, .workspace = workspace, .activations = activations});
   meter.report(state, touched * (2 * into.bytes_each() + out_of.bytes_each()),
                6.0 * static_cast<double>(n_choices * kHidden * kInner));
 }
-BENCHMARK(experts_int4)
-    ->ArgName("tokens")
-    ->Arg(1)
-    ->Arg(2)
-    ->Arg(4)
-    ->Arg(16)
-    ->Arg(64)
-    ->Arg(512)
-    ->UseRealTime();
+
+void experts_int4(benchmark::State& state) { run_experts(state, Activations::f32); }
+void experts_int4_int8(benchmark::State& state) { run_experts(state, Activations::int8); }
+
+void cases(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgName("tokens")->UseRealTime();
+  for (const int64_t tokens : {1, 2, 4, 16, 64, 512}) benchmark->Arg(tokens);
+}
+BENCHMARK(experts_int4)->Apply(cases);
+BENCHMARK(experts_int4_int8)->Apply(cases);
 
 void route(benchmark::State& state) {
   const int64_t tokens = state.range(0);

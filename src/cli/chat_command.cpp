@@ -108,7 +108,7 @@ class Conversation {
         text_model_(TextModel::load(directory)),
         template_(ChatTemplate::load(directory)),
         executor_{ops::select_backend(options.compute.backend),
-                  {options.compute.thread_count(), workspace_}} {
+                  options.compute.context(workspace_)} {
     reset();
   }
 
@@ -209,6 +209,7 @@ std::function<int()> setup_chat_command(CLI::App& app) {
   app.add_flag("-q,--quiet", options->quiet, "No timing on standard error");
   add_sampling_options(app, options->sampling);
   add_compute_options(app, options->compute);
+  add_exact_option(app, options->compute);
   return [options] { return run(*options); };
 }
 

@@ -55,6 +55,10 @@ constexpr std::array kCommands = {
                setup_generate_command},
     CommandRow{"chat", "Talk to a model in the terminal",
                "  qround chat DIR\n  qround chat DIR --thinking hide", setup_chat_command},
+    CommandRow{
+        "bench", "Measure prefill and decode speed beside a plain read of memory",
+        "  qround bench DIR\n  qround bench DIR --prompt 512 --decode 128 --batch 1,16 --json",
+        setup_bench_command},
     CommandRow{"tokenize", "Text to token ids, JSON lines in and out",
                "  echo '\"Hello\"' | qround tokenize DIR", setup_tokenize_command},
     CommandRow{"detokenize", "Token ids to text, JSON lines in and out",

@@ -14,6 +14,7 @@ namespace qround {
 // The function returns the exit status or throws Error.
 using CommandSetup = std::function<int()>(CLI::App& app);
 
+CommandSetup setup_bench_command;
 CommandSetup setup_chat_command;
 CommandSetup setup_demo_command;
 CommandSetup setup_detokenize_command;

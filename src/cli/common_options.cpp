@@ -19,6 +19,13 @@ void add_compute_options(CLI::App& app, ComputeOptions& options) {
                  "Operations to run with (see `qround info`); default: the best one");
 }
 
+void add_exact_option(CLI::App& app, ComputeOptions& options) {
+  options.activations = ops::Activations::int8;
+  app.add_flag_callback(
+      "--exact", [&options] { options.activations = ops::Activations::f32; },
+      "Give int4 maps their inputs in f32, not rounded to 8 bits: the reference's logits, slower");
+}
+
 void add_sampling_options(CLI::App& app, SamplingFlags& flags) {
   SamplingOptions& v = flags.values;
   const auto note = [&app, &flags](const char* name, auto& value, const char* text) {

@@ -7,6 +7,7 @@
 
 #include "base/threads.h"
 #include "engine/sampler.h"
+#include "ops/workspace.h"
 
 namespace CLI {
 class App;
@@ -17,10 +18,16 @@ namespace qround {
 struct ComputeOptions {
   int threads = 0;  // 0: all
   std::string backend;
+  ops::Activations activations = ops::Activations::f32;
 
   Threads thread_count() const;
+  ops::OpContext context(ops::Workspace& workspace) const {
+    return {thread_count(), workspace, activations};
+  }
 };
 void add_compute_options(CLI::App& app, ComputeOptions& options);
+// For commands that answer: int4 maps take 8-bit inputs unless --exact is given.
+void add_exact_option(CLI::App& app, ComputeOptions& options);
 
 // Sampling as given on the command line; what is not given comes from the model's
 // generation_config.json.

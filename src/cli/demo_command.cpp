@@ -129,8 +129,7 @@ bool ask(const fs::path& directory, const ComputeOptions& compute) {
   headline("qround generate --greedy -p 'Q: ...\\nA:', from the int4 model");
   const TextModel text_model = TextModel::load(directory);
   ops::Workspace workspace;
-  const Executor executor{ops::select_backend(compute.backend),
-                          {compute.thread_count(), workspace}};
+  const Executor executor{ops::select_backend(compute.backend), compute.context(workspace)};
   bool all_right = true;
   for (const Question& question : kQuestions) {
     const std::string prompt = fmt::format("Q: {}\nA:", question.text);

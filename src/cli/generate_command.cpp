@@ -58,7 +58,7 @@ int run(const Options& options) {
 
   ops::Workspace workspace;
   const Executor executor{ops::select_backend(options.compute.backend),
-                          {options.compute.thread_count(), workspace}};
+                          options.compute.context(workspace)};
   Session session(text_model.model, executor, {.context = options.context});
   AnswerOptions answer_options;
   answer_options.generate = {.sampling = options.sampling.resolve(text_model.generation_config),
@@ -103,6 +103,7 @@ std::function<int()> setup_generate_command(CLI::App& app) {
   app.add_flag("-q,--quiet", options->quiet, "No timing on standard error");
   add_sampling_options(app, options->sampling);
   add_compute_options(app, options->compute);
+  add_exact_option(app, options->compute);
   return [options] { return run(*options); };
 }
 

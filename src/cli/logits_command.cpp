@@ -118,7 +118,7 @@ int run(const Options& options) {
     throw Error("the checkpoint has no MTP head").file(model.checkpoint().path());
   ops::Workspace workspace;
   const Executor executor{ops::select_backend(options.compute.backend),
-                          {options.compute.thread_count(), workspace}};
+                          options.compute.context(workspace)};
   const LogitsRun logits(model, executor, options);
   Collection collection;
   for (size_t i = 0; i < sequences.size(); ++i)
@@ -142,6 +142,9 @@ std::function<int()> setup_logits_command(CLI::App& app) {
       ->check(CLI::Range(0, 8))
       ->capture_default_str();
   app.add_flag("--hidden", options->hidden, "Also the hidden states of every layer");
+  app.add_flag_callback(
+      "--int8", [options] { options->compute.activations = ops::Activations::int8; },
+      "Round the inputs of int4 maps to 8 bits, as generate does without --exact");
   add_compute_options(app, options->compute);
   return [options] { return run(*options); };
 }

@@ -73,7 +73,12 @@ std::vector<Backend> backends();
 // name or one that cannot run here, listing what there is.
 const OpTable& select_backend(std::string_view wanted);
 
-// The vector instructions the fast kernels run with on this machine, for example "AVX3_ZEN4".
+// The vector instructions the fast kernels run with on this machine, for example "AVX3_VNNI".
 std::string simd_target();
+
+// Those this machine has, best first, and the choice of one (empty: the best again) for tests and
+// comparisons. Not while kernels run. Throws Error for a name that is not among them.
+std::vector<std::string> simd_targets();
+void force_simd_target(std::string_view name);
 
 }  // namespace qround::ops

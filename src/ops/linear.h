@@ -8,6 +8,13 @@ namespace qround::ops {
 
 // x [T, K], y [T, N]; T = rows. No bias: the family has none in its text part. A row of y has the
 // same bits whatever rows come with it: the engine's promises rest on that.
+//
+// With Activations::int8 a map with an int4 weight reads x rounded: for each row and each group g
+// of the weight's inputs, s a[k] for x[k], where s = max |x[k]| / 127 over the group and a[k] is
+// the integer nearest to x[k] * (127 / max |x[k]|) (ties to even; a group of zeros, or of numbers
+// below 1e-30, is zero). Products of codes and a are summed exactly, those of groups in f32.
+// Weights whose groups are shuffled (g_idx), longer than 256 inputs or no multiple of 8, and dense
+// weights take x as it is.
 using LinearFunction = void(const Weight& weight, const float* x, int64_t rows, float* y,
                             const OpContext& context);
 

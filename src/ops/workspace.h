@@ -59,10 +59,17 @@ class Workspace {
   size_t used_ = 0;   // bytes used of it
 };
 
+// How linear maps with int4 weights take their inputs.
+enum class Activations {
+  f32,   // as they are
+  int8,  // rounded to 8 bits by row and group of the weight, see ops/linear.h
+};
+
 // What every operation gets besides its operands.
 struct OpContext {
   Threads threads;
   Workspace& workspace;
+  Activations activations = Activations::f32;
 };
 
 }  // namespace qround::ops

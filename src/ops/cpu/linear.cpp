@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "ops/cpu/int4_groups.h"
+#include "ops/cpu/int8_inputs.h"
+#include "ops/cpu/linear_int8.h"
 #include "ops/cpu/linear_share.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -51,6 +53,9 @@ void dequantize_rows(const Weight& weight, int64_t begin, int64_t end, float* ou
 void linear(const Weight& weight, const float* x, int64_t rows, float* y,
             const OpContext& context) {
   const Weight plain = without_trivial_g_idx(weight);
+  if (const auto* int4 = std::get_if<Int4Weight>(&plain);
+      context.activations == Activations::int8 && int4 != nullptr && takes_int8_inputs(*int4))
+    return linear_int8(*int4, x, rows, y, context);
   const int64_t n_outputs = outputs(weight), n_inputs = inputs(weight);
   const int64_t width = share_width(n_outputs);
   const int64_t columns = (n_outputs + width - 1) / width;

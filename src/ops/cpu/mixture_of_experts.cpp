@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/cpu/expert_grouping.h"
+#include "ops/cpu/experts_int8.h"
 #include "ops/cpu/int4_groups.h"
 #include "ops/cpu/linear_share.h"
 #include "ops/cpu/row_blocks.h"
@@ -40,46 +42,9 @@ namespace {
 
 HWY_EXPORT(weighted_sum);
 
-// Choices (a token and one of its slots) sorted by expert.
-struct Grouping {
-  struct Group {
-    int32_t expert = 0, begin = 0, end = 0;  // places of its choices in sorted order
-  };
-  std::span<Group> groups;       // one for each touched expert
-  std::span<int32_t> choice_at;  // [T * A] place -> choice
-  std::span<int32_t> place_of;   // [T * A] choice -> place
-};
-
-Grouping sort_by_expert(const ExpertsArgs& args, Workspace::Scope& scope) {
-  const auto n_choices = static_cast<size_t>(args.tokens * args.n_chosen);
-  const size_t n_experts = args.expert_weights.size();
-  Grouping grouping{.groups = scope.take<Grouping::Group>(std::min(n_experts, n_choices)),
-                    .choice_at = scope.take<int32_t>(n_choices),
-                    .place_of = scope.take<int32_t>(n_choices)};
-  const auto next = scope.take<int32_t>(n_experts);
-  std::fill(next.begin(), next.end(), 0);
-  for (size_t choice = 0; choice < n_choices; ++choice) ++next[args.experts[choice]];
-  size_t n_groups = 0;
-  int32_t place = 0;
-  for (size_t expert = 0; expert < n_experts; ++expert) {
-    const int32_t count = next[expert];
-    next[expert] = place;
-    if (count == 0) continue;
-    grouping.groups[n_groups++] = {static_cast<int32_t>(expert), place, place + count};
-    place += count;
-  }
-  grouping.groups = grouping.groups.first(n_groups);
-  for (size_t choice = 0; choice < n_choices; ++choice) {
-    const int32_t at = next[args.experts[choice]]++;
-    grouping.choice_at[at] = static_cast<int32_t>(choice);
-    grouping.place_of[choice] = at;
-  }
-  return grouping;
-}
-
 // Calls share(group, begin, end, worker) for ranges of outputs of every touched expert.
 template <class Share>
-void for_each_share(Threads threads, const Grouping& grouping, int64_t n_outputs,
+void for_each_share(Threads threads, const ExpertGrouping& grouping, int64_t n_outputs,
                     const Share& share) {
   const int64_t width = share_width(n_outputs);
   const int64_t n_shares = (n_outputs + width - 1) / width;
@@ -104,7 +69,7 @@ struct Buffers {
   }
 };
 
-void gather_inputs(const ExpertsArgs& args, const Grouping& grouping, const Buffers& buffers,
+void gather_inputs(const ExpertsArgs& args, const ExpertGrouping& grouping, const Buffers& buffers,
                    Threads threads) {
   const int64_t n_choices = args.tokens * args.n_chosen;
   for_row_blocks(threads, n_choices, args.hidden, [&](int64_t begin, int64_t end) {
@@ -116,7 +81,7 @@ void gather_inputs(const ExpertsArgs& args, const Grouping& grouping, const Buff
   });
 }
 
-void inner_share(const ExpertsArgs& args, const Grouping::Group& group, int64_t width,
+void inner_share(const ExpertsArgs& args, const ExpertGrouping::Group& group, int64_t width,
                  int64_t begin, int64_t end, const Buffers& buffers, int worker) {
   const SwigluWeights& expert = args.expert_weights[group.expert];
   const Weight gate_weight = without_trivial_g_idx(expert.gate);
@@ -138,8 +103,8 @@ void inner_share(const ExpertsArgs& args, const Grouping::Group& group, int64_t 
   }
 }
 
-void down_share(const ExpertsArgs& args, const Grouping::Group& group, int64_t width, int64_t begin,
-                int64_t end, const Buffers& buffers, int worker) {
+void down_share(const ExpertsArgs& args, const ExpertGrouping::Group& group, int64_t width,
+                int64_t begin, int64_t end, const Buffers& buffers, int worker) {
   const Weight weight = without_trivial_g_idx(args.expert_weights[group.expert].down);
   linear_share({.weight = &weight,
                 .x = buffers.inner.data() + group.begin * width,
@@ -189,7 +154,9 @@ void experts(const ExpertsArgs& args, const OpContext& context) {
   const auto n_choices = static_cast<size_t>(args.tokens * args.n_chosen);
   const auto hidden = static_cast<size_t>(args.hidden);
   Workspace::Scope scope(context.workspace);
-  const Grouping grouping = sort_by_expert(args, scope);
+  const ExpertGrouping grouping = sort_by_expert(args, scope);
+  if (context.activations == Activations::int8 && experts_take_int8_inputs(args, grouping))
+    return experts_int8(args, grouping, context);
   const int64_t width = outputs(args.expert_weights[grouping.groups[0].expert].gate);
   const Buffers buffers{.x = scope.take<float>(n_choices * hidden),
                         .inner = scope.take<float>(n_choices * static_cast<size_t>(width)),
@@ -199,11 +166,11 @@ void experts(const ExpertsArgs& args, const OpContext& context) {
                                                      static_cast<size_t>(context.threads.count))};
   gather_inputs(args, grouping, buffers, context.threads);
   for_each_share(context.threads, grouping, width,
-                 [&](const Grouping::Group& group, int64_t begin, int64_t end, int worker) {
+                 [&](const ExpertGrouping::Group& group, int64_t begin, int64_t end, int worker) {
                    inner_share(args, group, width, begin, end, buffers, worker);
                  });
   for_each_share(context.threads, grouping, args.hidden,
-                 [&](const Grouping::Group& group, int64_t begin, int64_t end, int worker) {
+                 [&](const ExpertGrouping::Group& group, int64_t begin, int64_t end, int worker) {
                    down_share(args, group, width, begin, end, buffers, worker);
                  });
   const auto add_up = HWY_DYNAMIC_DISPATCH(weighted_sum);

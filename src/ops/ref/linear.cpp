@@ -1,8 +1,29 @@
 #include "ops/linear.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "ops/ref/weight_value.h"
 
 namespace qround::ops::ref {
+namespace {
+
+bool reads_rounded_inputs(const Int4Weight& weight) {
+  bool shuffled = false;
+  for (int64_t k = 0; weight.g_idx != nullptr && k < weight.k; ++k)
+    shuffled = shuffled || weight.g_idx[k] != k / weight.group_size;
+  return !shuffled && weight.group_size % 8 == 0 && weight.group_size <= 256;
+}
+
+void round_group(const float* x, int64_t count, float* rounded) {
+  float largest = 0;
+  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(x[i]));
+  const float inverse = largest < 1e-30f ? 0.0f : 127.0f / largest;
+  for (int64_t i = 0; i < count; ++i)
+    rounded[i] = largest / 127.0f * std::nearbyint(x[i] * inverse);
+}
+
+}  // namespace
 
 void dequantize_rows(const Weight& weight, int64_t begin, int64_t end, float* out) {
   std::visit(
@@ -18,6 +39,15 @@ void linear(const Weight& weight, const float* x, int64_t rows, float* y,
   const int64_t n_outputs = outputs(weight), n_inputs = inputs(weight);
   Workspace::Scope scope(context.workspace);
   const auto w = scope.take<float>(static_cast<size_t>(n_inputs));
+  const auto* int4 = std::get_if<Int4Weight>(&weight);
+  if (context.activations == Activations::int8 && int4 != nullptr && reads_rounded_inputs(*int4)) {
+    const auto rounded = scope.take<float>(static_cast<size_t>(rows * n_inputs));
+    for (int64_t t = 0; t < rows; ++t)
+      for (int64_t k = 0; k < n_inputs; k += int4->group_size)
+        round_group(x + t * n_inputs + k, std::min(int4->group_size, n_inputs - k),
+                    rounded.data() + t * n_inputs + k);
+    x = rounded.data();
+  }
   for (int64_t n = 0; n < n_outputs; ++n) {
     dequantize_rows(weight, n, n + 1, w.data());
     for (int64_t t = 0; t < rows; ++t) {

@@ -1,0 +1,280 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <memory>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "cli/command.h"
+#include "cli/common_options.h"
+#include "cli/model_location.h"
+#include "cli/op_meter.h"
+#include "cli/read_speed.h"
+#include "model/model.h"
+
+namespace qround {
+namespace {
+
+constexpr int64_t kChunk = 512;  // tokens of a prompt in one forward pass
+
+struct Options {
+  std::string directory;
+  ComputeOptions compute;
+  int64_t prompt = 512, decode = 128;
+  std::vector<int64_t> batches = {1, 4, 16};
+  bool json = false;
+};
+
+class Stopwatch {
+ public:
+  double seconds() const {
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
+    return elapsed.count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// What one batch size gave.
+struct Case {
+  int64_t batch = 0;
+  double prefill_seconds = 0, decode_seconds = 0;
+  double plain_read = 0;  // bytes per second, the better of before and after
+  PartTotals prefill, decode;
+};
+
+// Runs sequences of random tokens side by side.
+class CaseRun {
+ public:
+  CaseRun(const Model& model, const Executor& executor, OpMeter& meter, const Options& options)
+      : model_(model), executor_(executor), meter_(meter), options_(options) {}
+
+  Case run(int64_t batch, const ReadSpeed& read_speed) {
+    Case result{.batch = batch, .plain_read = read_speed.measure()};
+    std::vector<SequenceState> states;
+    states.reserve(static_cast<size_t>(batch));
+    for (int64_t s = 0; s < batch; ++s) states.emplace_back(model_.config());
+    hidden_.resize(static_cast<size_t>(std::max(kChunk, batch) * model_.config().hidden));
+    logits_.resize(static_cast<size_t>(batch * model_.config().vocab));
+
+    meter_.reset();
+    const Stopwatch prefill;
+    for (SequenceState& state : states) take_in_prompt(state);
+    result.prefill_seconds = prefill.seconds();
+    result.prefill = meter_.totals();
+
+    std::vector<SequenceRows> rows;
+    for (SequenceState& state : states) rows.push_back({.state = &state, .tokens = 1});
+    std::vector<int32_t> ids(static_cast<size_t>(batch));
+    for (int32_t& id : ids) id = next_id();
+    step(ids, rows);  // the first one brings memory in
+    meter_.reset();
+    const Stopwatch decode;
+    for (int64_t i = 0; i < options_.decode; ++i) step(ids, rows);
+    result.decode_seconds = decode.seconds();
+    result.decode = meter_.totals();
+    result.plain_read = std::max(result.plain_read, read_speed.measure());
+    return result;
+  }
+
+ private:
+  int32_t next_id() {
+    random_ = random_ * 6364136223846793005u + 1442695040888963407u;
+    return static_cast<int32_t>((random_ >> 33) % static_cast<uint64_t>(model_.config().vocab));
+  }
+
+  void take_in_prompt(SequenceState& state) {
+    std::vector<int32_t> ids(static_cast<size_t>(options_.prompt));
+    for (int32_t& id : ids) id = next_id();
+    for (size_t done = 0; done < ids.size(); done += kChunk) {
+      const size_t count = std::min<size_t>(kChunk, ids.size() - done);
+      model_.forward(std::span(ids).subspan(done, count), state, hidden_.data(), executor_);
+    }
+    head(1);
+  }
+
+  // One token of every sequence; `ids` becomes the likeliest next ones.
+  void step(std::vector<int32_t>& ids, std::span<SequenceRows> rows) {
+    for (SequenceRows& row : rows) row.first_position = row.state->tokens();
+    model_.forward(ids, rows, hidden_.data(), executor_);
+    head(static_cast<int64_t>(ids.size()));
+    const int64_t vocab = model_.config().vocab;
+    for (size_t s = 0; s < ids.size(); ++s) {
+      const float* of_row = logits_.data() + static_cast<int64_t>(s) * vocab;
+      ids[s] = static_cast<int32_t>(std::max_element(of_row, of_row + vocab) - of_row);
+    }
+  }
+
+  void head(int64_t rows) {
+    meter_.linear_is(WorkPart::head);
+    model_.logits(hidden_.data(), rows, logits_.data(), executor_);
+    meter_.linear_is(WorkPart::linear);
+  }
+
+  const Model& model_;
+  const Executor& executor_;
+  OpMeter& meter_;
+  const Options& options_;
+  std::vector<float> hidden_, logits_;
+  uint64_t random_ = 1;
+};
+
+// Figures of a case that people ask for.
+struct Figures {
+  double prefill_rate, decode_rate;   // tokens per second
+  double bytes_per_token, read_rate;  // of decoding
+  double of_plain_read;               // a share
+
+  Figures(const Case& c, const Options& options) {
+    const auto decoded = static_cast<double>(c.batch * options.decode);
+    prefill_rate = static_cast<double>(c.batch * options.prompt) / c.prefill_seconds;
+    decode_rate = decoded / c.decode_seconds;
+    bytes_per_token = static_cast<double>(c.decode.all_bytes()) / decoded;
+    read_rate = static_cast<double>(c.decode.all_bytes()) / c.decode_seconds;
+    of_plain_read = read_rate / c.plain_read;
+  }
+};
+
+Json parts_json(const PartTotals& totals, double seconds, double tokens) {
+  Json parts = Json::object({});
+  double rest = seconds;
+  for (size_t part = 0; part < kPartNames.size(); ++part) {
+    rest -= totals.seconds[part];
+    parts.set(
+        kPartNames[part],
+        Json::object({{"microseconds_per_token", 1e6 * totals.seconds[part] / tokens},
+                      {"bytes_per_token", static_cast<double>(totals.bytes[part]) / tokens}}));
+  }
+  parts.set("between operations", Json::object({{"microseconds_per_token", 1e6 * rest / tokens}}));
+  return parts;
+}
+
+Json case_json(const Case& c, const Options& options) {
+  const Figures figures(c, options);
+  return Json::object(
+      {{"batch", c.batch},
+       {"prompt", options.prompt},
+       {"decode", options.decode},
+       {"prefill_tokens_per_s", figures.prefill_rate},
+       {"decode_tokens_per_s", figures.decode_rate},
+       {"decode_bytes_per_token", figures.bytes_per_token},
+       {"decode_bytes_per_s", figures.read_rate},
+       {"plain_read_bytes_per_s", c.plain_read},
+       {"decode_percent_of_plain_read", 100 * figures.of_plain_read},
+       {"prefill_parts",
+        parts_json(c.prefill, c.prefill_seconds, static_cast<double>(c.batch * options.prompt))},
+       {"decode_parts",
+        parts_json(c.decode, c.decode_seconds, static_cast<double>(c.batch * options.decode))}});
+}
+
+void print_parts(const char* what, const PartTotals& totals, double seconds, double tokens) {
+  fmt::print("  {} by part, microseconds a token (GB/s):", what);
+  double rest = seconds;
+  for (size_t part = 0; part < kPartNames.size(); ++part) {
+    const double spent = totals.seconds[part];
+    rest -= spent;
+    fmt::print("{} {} {:.0f}", part == 0 ? "" : ",", kPartNames[part], 1e6 * spent / tokens);
+    if (totals.bytes[part] > 0)
+      fmt::print(" ({:.1f})", static_cast<double>(totals.bytes[part]) / spent / 1e9);
+  }
+  fmt::print(", between {:.0f}\n", 1e6 * rest / tokens);
+}
+
+void print_case(const Case& c, const Options& options) {
+  const Figures figures(c, options);
+  fmt::print("batch {}: prefill {:.1f} tokens/s, decode {:.1f} tokens/s\n", c.batch,
+             figures.prefill_rate, figures.decode_rate);
+  fmt::print(
+      "  decoding reads {:.1f} MB a token at {:.1f} GB/s: {:.0f} % of a plain read ({:.1f})\n",
+      figures.bytes_per_token / 1e6, figures.read_rate / 1e9, 100 * figures.of_plain_read,
+      c.plain_read / 1e9);
+  print_parts("prefill", c.prefill, c.prefill_seconds,
+              static_cast<double>(c.batch * options.prompt));
+  print_parts("decode", c.decode, c.decode_seconds, static_cast<double>(c.batch * options.decode));
+}
+
+// Bytes of states and of keys and values of the largest batch.
+int64_t planned_state_bytes(const ModelConfig& config, const Options& options) {
+  const int64_t batch = *std::max_element(options.batches.begin(), options.batches.end());
+  const auto layers = std::count(config.mixers.begin(), config.mixers.end(), MixerKind::attention);
+  const int64_t kv = pages_for(options.prompt + options.decode + 1) * kKvPageTokens * 2 * layers *
+                     config.attention.kv_heads * config.attention.head_dim;
+  return batch * (recurrent_floats(config) + kv) * int64_t{sizeof(float)};
+}
+
+int run(const Options& options) {
+  const auto directory = model_directory(options.directory);
+  PeakMemory memory;
+  const Stopwatch load;
+  const Model model = Model::load(std::make_shared<Checkpoint>(Checkpoint::open(directory)));
+  const double load_seconds = load.seconds();
+  if (options.prompt + options.decode + 1 > model.config().max_positions)
+    throw Error("prompt and decoded tokens are more than the model's context")
+        .expected(fmt::format("at most {} tokens", model.config().max_positions))
+        .actual(fmt::format("{}", options.prompt + options.decode + 1));
+  ops::Workspace workspace;
+  OpMeter meter(ops::select_backend(options.compute.backend));
+  const Executor executor{meter.table(), options.compute.context(workspace)};
+  const ReadSpeed read_speed(executor.context.threads);
+  const bool exact = options.compute.activations == ops::Activations::f32;
+  const int64_t planned = planned_state_bytes(model.config(), options);
+  if (!options.json)
+    fmt::print("{}: {} threads, {}, inputs of int4 maps in {}, loaded in {:.2f} s\n",
+               directory.string(), executor.context.threads.count, ops::simd_target(),
+               exact ? "f32" : "int8", load_seconds);
+
+  CaseRun cases(model, executor, meter, options);
+  Json::Array rows;
+  for (const int64_t batch : options.batches) {
+    const Case result = cases.run(batch, read_speed);
+    if (options.json)
+      rows.push_back(case_json(result, options));
+    else
+      print_case(result, options);
+  }
+  const auto peak = static_cast<int64_t>(memory.peak_bytes());
+  if (options.json) {
+    fmt::print("{}\n", Json::object({{"model", directory.string()},
+                                     {"threads", executor.context.threads.count},
+                                     {"simd", ops::simd_target()},
+                                     {"activations", exact ? "f32" : "int8"},
+                                     {"load_seconds", load_seconds},
+                                     {"planned_state_bytes", planned},
+                                     {"peak_private_bytes", peak},
+                                     {"cases", Json(std::move(rows))}})
+                           .dump({.indent = 2}));
+  } else {
+    fmt::print(
+        "memory: {:.0f} MB of states planned for the largest batch; {:.0f} MB private at "
+        "most, 268 MB of it for the plain read\n",
+        static_cast<double>(planned) / 1e6, static_cast<double>(peak) / 1e6);
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::function<int()> setup_bench_command(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  app.add_option("dir", options->directory, "Model directory; default: the pocket model");
+  app.add_option("--prompt", options->prompt, "Tokens of each prompt")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  app.add_option("--decode", options->decode, "Tokens decoded after it")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  app.add_option("--batch", options->batches, "Sequences side by side, one case for each number")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{1}, int64_t{4096}))
+      ->capture_default_str();
+  app.add_flag("--json", options->json, "Print JSON");
+  add_exact_option(app, options->compute);
+  add_compute_options(app, options->compute);
+  return [options] { return run(*options); };
+}
+
+}  // namespace qround

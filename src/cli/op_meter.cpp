@@ -1,0 +1,90 @@
+#include "cli/op_meter.h"
+
+#include <chrono>
+#include <numeric>
+#include <set>
+#include <variant>
+
+namespace qround {
+namespace {
+
+OpMeter* current = nullptr;
+
+int64_t bytes_of(const ops::DenseWeight& w) {
+  return w.n * w.k * static_cast<int64_t>(dtype_bytes(w.dtype));
+}
+int64_t bytes_of(const ops::Int4Weight& w) {
+  const int64_t groups = (w.k + w.group_size - 1) / w.group_size;
+  return w.n * w.k / 2 + groups * (w.n * 2 + (w.n + 7) / 8 * 4);
+}
+int64_t bytes_of(const ops::Weight& weight) {
+  return std::visit([](const auto& w) { return bytes_of(w); }, weight);
+}
+
+// Bytes of weights and states an operation has to touch, by its arguments.
+template <class... Args>
+int64_t bytes_of_call(const Args&...) {
+  return 0;
+}
+int64_t bytes_of_call(const ops::Weight& weight, const float*, int64_t, float*,
+                      const ops::OpContext&) {
+  return bytes_of(weight);
+}
+int64_t bytes_of_call(const ops::ExpertsArgs& args, const ops::OpContext&) {
+  const std::set<int32_t> touched(args.experts, args.experts + args.tokens * args.n_chosen);
+  return std::accumulate(touched.begin(), touched.end(), int64_t{0}, [&](int64_t sum, int32_t e) {
+    const ops::SwigluWeights& expert = args.expert_weights[static_cast<size_t>(e)];
+    return sum + bytes_of(expert.gate) + bytes_of(expert.up) + bytes_of(expert.down);
+  });
+}
+int64_t bytes_of_call(const ops::GatedDeltaRuleArgs& args, const ops::OpContext&) {
+  return 2 * args.value_heads * args.key_dim * args.value_dim * int64_t{sizeof(float)};
+}
+int64_t bytes_of_call(const ops::CausalAttentionArgs& args, const ops::OpContext&) {
+  return 2 * args.context * args.kv_heads * args.head_dim * int64_t{sizeof(float)};
+}
+
+}  // namespace
+
+int64_t PartTotals::all_bytes() const {
+  return std::accumulate(bytes.begin(), bytes.end(), int64_t{0});
+}
+
+template <WorkPart kPart, auto kMember, class... Args>
+void OpMeter::run(Args... args) {
+  const auto start = std::chrono::steady_clock::now();
+  (current->measured_.*kMember)(args...);
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  const auto part = static_cast<size_t>(kPart == WorkPart::linear ? current->linear_part_ : kPart);
+  current->totals_.seconds[part] += elapsed.count();
+  current->totals_.bytes[part] += bytes_of_call(args...);
+}
+
+template <WorkPart kPart, auto kMember, class... Args>
+constexpr auto OpMeter::wrap(void (*ops::OpTable::*)(Args...)) {
+  return &OpMeter::run<kPart, kMember, Args...>;
+}
+
+OpMeter::OpMeter(const ops::OpTable& measured) : measured_(measured), table_(measured) {
+  using T = ops::OpTable;
+  current = this;
+  table_.linear = wrap<WorkPart::linear, &T::linear>(&T::linear);
+  table_.experts = wrap<WorkPart::experts, &T::experts>(&T::experts);
+  table_.gated_delta_rule = wrap<WorkPart::delta_net, &T::gated_delta_rule>(&T::gated_delta_rule);
+  table_.causal_conv1d_silu =
+      wrap<WorkPart::delta_net, &T::causal_conv1d_silu>(&T::causal_conv1d_silu);
+  table_.delta_rule_gates = wrap<WorkPart::delta_net, &T::delta_rule_gates>(&T::delta_rule_gates);
+  table_.causal_attention = wrap<WorkPart::attention, &T::causal_attention>(&T::causal_attention);
+  table_.rotary_embedding = wrap<WorkPart::attention, &T::rotary_embedding>(&T::rotary_embedding);
+  table_.zero_centered_rms_norm =
+      wrap<WorkPart::other, &T::zero_centered_rms_norm>(&T::zero_centered_rms_norm);
+  table_.gated_rms_norm = wrap<WorkPart::other, &T::gated_rms_norm>(&T::gated_rms_norm);
+  table_.l2_norm = wrap<WorkPart::other, &T::l2_norm>(&T::l2_norm);
+  table_.route = wrap<WorkPart::other, &T::route>(&T::route);
+  table_.swiglu = wrap<WorkPart::other, &T::swiglu>(&T::swiglu);
+  table_.sigmoid_gate = wrap<WorkPart::other, &T::sigmoid_gate>(&T::sigmoid_gate);
+}
+
+OpMeter::~OpMeter() { current = nullptr; }
+
+}  // namespace qround
