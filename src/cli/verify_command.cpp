@@ -9,67 +9,93 @@
 #include "cli/interrupt.h"
 #include "cli/job_options.h"
 #include "cli/model_location.h"
+#include "cli/verify_text.h"
 #include "verify/verify.h"
 
 namespace qround {
 namespace {
 
 struct Options {
-  std::string directory, source;
+  std::string directory, source, explain, modules;
+  std::vector<int64_t> tps;
+  std::vector<std::string> consumers;
   int threads = 0;
   bool json = false, quiet = false;
+
+  Threads thread_count() const { return threads > 0 ? Threads{threads} : Threads::all(); }
 };
 
-void print_finding(const verify::Finding& finding) {
-  fmt::print("    {}{}{}\n", finding.tensor, finding.tensor.empty() ? "" : ": ", finding.message);
-  if (!finding.expected.empty()) fmt::print("      expected {}\n", finding.expected);
-  if (!finding.actual.empty()) fmt::print("      actual   {}\n", finding.actual);
-}
-
-void print_rule(const verify::RuleOutcome& rule) {
-  const int64_t count = rule.findings.count();
-  if (count == 0) return;
-  fmt::print("  {} [{}] {} finding{}; matters to: {}\n", severity_name(rule.severity), rule.rule,
-             count, count == 1 ? "" : "s", rule.applies_to);
-  for (const verify::Finding& finding : rule.findings.first()) print_finding(finding);
-  const auto hidden = count - static_cast<int64_t>(rule.findings.first().size());
-  if (hidden > 0) fmt::print("    ... and {} more\n", hidden);
-}
-
-void print_outcome(const std::string& directory, const verify::Outcome& outcome) {
-  fmt::print("{}\n", directory);
-  for (const verify::RuleOutcome& rule : outcome.rules) print_rule(rule);
-  fmt::print("{}: {} rules checked, {} errors, {} warnings\n",
-             outcome.passed() ? "passed" : "FAILED", outcome.checked(),
-             outcome.count(verify::Severity::error), outcome.count(verify::Severity::warning));
-}
-
-int run(const Options& options) {
+int check(const Options& options) {
+  if (options.directory.empty())
+    throw Error("verify needs a directory").hint("qround verify DIR; or --explain ID");
   const std::filesystem::path directory = model_directory(options.directory);
   std::optional<Checkpoint> source;
   if (!options.source.empty()) source = Checkpoint::open(options.source);
   Progress progress(standard_error_sink(options.quiet));
-  const verify::Outcome outcome =
-      verify::run({.directory = directory,
-                   .source = source ? &*source : nullptr,
-                   .threads = options.threads > 0 ? Threads{options.threads} : Threads::all(),
-                   .stop = &interrupt_flag()},
-                  progress);
+  const verify::Outcome outcome = verify::run({.directory = directory,
+                                               .source = source ? &*source : nullptr,
+                                               .tps = options.tps,
+                                               .consumers = options.consumers,
+                                               .threads = options.thread_count(),
+                                               .stop = &interrupt_flag()},
+                                              progress);
   if (options.json) {
     fmt::print("{}\n", to_json(outcome).dump({.indent = 2}));
   } else {
-    print_outcome(options.directory, outcome);
+    fmt::print("{}", outcome_text(options.directory, outcome));
   }
   return outcome.passed() ? 0 : exit_status(ErrorKind::check);
+}
+
+int list_modules(const Options& options) {
+  const verify::Consumer& consumer = *verify::select_consumers({options.modules}).back();
+  for (const verify::ModuleRow& row :
+       verify::modules_of(model_directory(options.directory), consumer)) {
+    const verify::Resolution& resolution = row.resolution;
+    if (options.json) {
+      const Json bits = resolution.refusal.empty() ? Json(resolution.settings.bits) : Json();
+      fmt::print("{}\n", Json::object({{"module", row.module},
+                                       {"file_bits", row.file_bits},
+                                       {"config_bits", bits},
+                                       {"group_size", resolution.settings.group_size},
+                                       {"refusal", resolution.refusal}})
+                             .dump());
+    } else {
+      fmt::print("{:>2} {:>2}  {}  {}\n", row.file_bits, resolution.settings.bits, row.module,
+                 resolution.refusal);
+    }
+  }
+  return 0;
+}
+
+int run(const Options& options) {
+  if (!options.modules.empty()) return list_modules(options);
+  if (options.explain.empty()) return check(options);
+  fmt::print("{}", explanation_text(options.explain));
+  return 0;
 }
 
 }  // namespace
 
 std::function<int()> setup_verify_command(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  app.add_option("dir", options->directory, "Directory of the int4 checkpoint")->required();
+  app.add_option("dir", options->directory, "Directory of the int4 checkpoint");
   app.add_option("--source", options->source,
                  "Directory of the checkpoint it was made from; needed by the rules that compare");
+  app.add_option(
+         "--tp", options->tps,
+         "Numbers of GPUs it has to be split among, as 1,2,4; default: verdicts for 1, 2, 4 "
+         "and 8, without rules about them")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--consumer", options->consumers,
+                 "Give verdicts for these alone: vllm, sglang, transformers, or one release group")
+      ->delimiter(',');
+  app.add_option("--explain", options->explain,
+                 "Print a rule's reason, source and mend, or what a consumer needs");
+  app.add_option("--modules", options->modules,
+                 "List every module as this consumer's newest release builds it: bits in the file, "
+                 "bits by the configuration, name");
   app.add_option("--threads", options->threads, "Threads to use; 0: all processors")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();

@@ -1,13 +1,11 @@
 // What config.json and its companions say.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 #include <filesystem>
-#include <regex>
-#include <unordered_map>
 
 #include "base/error.h"
+#include "verify/loading.h"
 #include "verify/rules.h"
 
 namespace qround::verify {
@@ -21,154 +19,147 @@ constexpr std::string_view kCompanionFile = "quantization_config.json";
 constexpr std::array<std::string_view, 2> kForeignFiles = {"quantize_config.json",
                                                            "hf_quant_config.json"};
 
-// Whether a key of extra_config is read as a regular expression; a dot alone does not make one.
-bool is_regex(std::string_view key) {
-  return key.find_first_of("*+?^$()[]{}|\\") != std::string_view::npos;
+std::string text_of(const Json* value) {
+  if (value == nullptr) return "absent";
+  return value->is_string() ? value->as_string() : value->dump();
 }
 
-// Finds which bits the config gives a module.
-class Resolver {
- public:
-  explicit Resolver(const QuantizationConfig& config) : config_(config) {
-    for (const ModuleOverride& entry : config.extra_config) {
-      const int64_t bits = entry.bits().value_or(16);
-      if (is_regex(entry.pattern)) {
-        expressions_.emplace_back(std::regex(entry.pattern), bits);
-      } else {
-        exact_.emplace(entry.pattern, bits);
-      }
-    }
-  }
-
-  int64_t bits(const Parameter& p) const {
-    for (const std::string& name : {p.module, p.runtime_group}) {
-      if (const auto found = exact_.find(name); found != exact_.end()) return found->second;
-    }
-    for (const auto& [expression, bits] : expressions_) {
-      if (std::regex_search(p.module, expression)) return bits;
-    }
-    const bool inside =
-        std::any_of(config_.block_names.begin(), config_.block_names.end(),
-                    [&](const std::string& block) { return p.module.starts_with(block); });
-    return inside ? config_.bits : 16;
-  }
-
- private:
-  const QuantizationConfig& config_;
-  std::unordered_map<std::string, int64_t> exact_;
-  std::vector<std::pair<std::regex, int64_t>> expressions_;
-};
-
-bool compiles(const std::string& expression) {
-  try {
-    const std::regex compiled(expression);
-    return true;
-  } catch (const std::regex_error&) {
-    return false;
-  }
+void expect(const Json& config, const char* key, std::string_view expected, Findings& findings) {
+  const std::string actual = text_of(config.find(key));
+  if (actual == expected) return;
+  findings.add(
+      {std::string(kConfigFile), fmt::format("{} is wrong", key), std::string(expected), actual});
 }
 
-std::string text_or_absent(const std::optional<std::string>& text) {
-  return text.value_or("absent");
+void expect_if_present(const Json& config, const char* key, std::string_view expected,
+                       Findings& findings) {
+  if (config.find(key) != nullptr) expect(config, key, expected, findings);
 }
 
-void check_overrides(const QuantizationConfig& config, Findings& findings) {
-  for (const ModuleOverride& entry : config.extra_config) {
-    const std::optional<int64_t> bits = entry.bits();
-    if (!bits || (*bits != 16 && *bits != config.bits)) {
-      findings.add({entry.pattern, "an override's bits are not usable",
-                    fmt::format("16 or {}", config.bits),
-                    bits ? fmt::format("{}", *bits) : "absent"});
-    }
-    if (is_regex(entry.pattern) && !compiles(entry.pattern)) {
-      findings.add({entry.pattern, "an override's name is no regular expression", "", ""});
-    }
-  }
+void check_group_size(const Json& config, Findings& findings) {
+  const Json* value = config.find("group_size");
+  const bool known = value != nullptr && value->is_int() &&
+                     (value->as_int() == 32 || value->as_int() == 64 || value->as_int() == 128);
+  if (!known)
+    findings.add(
+        {std::string(kConfigFile), "group_size is wrong", "32, 64 or 128", text_of(value)});
 }
 
-void check_block_names(const Subject& subject, Findings& findings) {
-  const std::string file(kConfigFile);
-  const std::vector<std::string>& blocks = subject.config->block_names;
-  if (blocks.empty()) {
-    findings.add({file, "block_name_to_quantize is missing", subject.table.block_prefix(Part::text),
-                  "absent"});
-  }
-  for (const std::string& block : blocks) {
-    const bool holds_int4 =
-        !block.empty() &&
-        std::any_of(subject.forms.begin(), subject.forms.end(), [&](auto& stored) {
-          return stored.form == Form::int4 && stored.parameter->module.starts_with(block);
-        });
-    if (!holds_int4) {
-      findings.add({file, "block_name_to_quantize names blocks without int4 maps", "", block});
+// The companion's object; nullopt: there is none.
+std::optional<Json> companion(const Subject& subject) {
+  const fs::path path = subject.checkpoint.path() / kCompanionFile;
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return std::nullopt;
+  return Json::parse_file(path);
+}
+
+std::vector<std::string> misplaced_modules(const Subject& subject) {
+  std::vector<std::string> names;
+  for (const Consumer& consumer : consumers()) {
+    for (const Loading& loading : simulate_loading(subject, consumer)) {
+      if (!loading.refusal.empty()) names.push_back(loading.refusal);
+      for (const Mismatch& mismatch : loading.mismatches) names.push_back(mismatch.module);
     }
   }
+  return names;
 }
 
 }  // namespace
 
 void check_config_values(const Subject& subject, Findings& findings) {
-  const std::string file(kConfigFile);
-  const Json* object = subject.checkpoint.config().find("quantization_config");
-  if (object == nullptr) {
-    findings.add({file, "quantization_config is missing", "an object", "absent"});
+  const Json& config = subject.quantization;
+  if (config.is_null()) {
+    findings.add(
+        {std::string(kConfigFile), "quantization_config is missing", "an object", "absent"});
     return;
   }
-  const QuantizationConfig config = parse_quantization_config(*object);
-  const auto expect = [&](const char* key, const std::string& expected, const std::string& actual) {
-    if (expected != actual) findings.add({file, fmt::format("{} is wrong", key), expected, actual});
-  };
-  expect("quant_method", "auto-round", config.quant_method);
-  expect("bits", "4", fmt::format("{}", config.bits));
-  expect("sym", "true", config.sym ? fmt::format("{}", *config.sym) : "absent");
-  expect("packing_format", "auto_round:auto_gptq", text_or_absent(config.packing_format));
-  if (config.data_type) expect("data_type", "int", *config.data_type);
-  if (config.group_size != 32 && config.group_size != 64 && config.group_size != 128) {
-    findings.add(
-        {file, "group_size is wrong", "32, 64 or 128", fmt::format("{}", config.group_size)});
+  if (!subject.is_gptq()) expect(config, "quant_method", "auto-round", findings);
+  expect(config, "bits", "4", findings);
+  check_group_size(config, findings);
+  expect(config, "sym", "true", findings);
+  expect_if_present(config, "data_type", "int", findings);
+  expect_if_present(config, "backend", "auto", findings);
+  expect_if_present(config, "desc_act", "false", findings);
+  if (subject.is_gptq()) expect_if_present(config, "checkpoint_format", "gptq", findings);
+  parse_quantization_config(config);  // an Error of its own for members of a wrong type
+}
+
+void check_packing_format(const Subject& subject, Findings& findings) {
+  if (subject.quantization.is_null() || subject.is_gptq()) return;
+  expect(subject.quantization, "packing_format", "auto_round:auto_gptq", findings);
+}
+
+void check_foreign_configs(const Subject& subject, Findings& findings) {
+  std::error_code ignored;
+  for (const fs::directory_entry& entry :
+       fs::directory_iterator(subject.checkpoint.path(), ignored)) {
+    const std::string name = entry.path().filename().string();
+    const bool foreign = name == kForeignFiles[0] || name == kForeignFiles[1] ||
+                         (name != kCompanionFile && name.ends_with(kCompanionFile));
+    if (foreign) findings.add({name, "the file describes another quantization", "absent", ""});
   }
-  check_overrides(config, findings);
-  if (subject.config) check_block_names(subject, findings);
 }
 
 void check_configs_equal(const Subject& subject, Findings& findings) {
-  const fs::path directory = subject.checkpoint.path();
-  std::error_code ignored;
-  for (const std::string_view name : kForeignFiles) {
-    if (fs::exists(directory / name, ignored)) {
-      findings.add({std::string(name), "the file describes another quantization", "absent", ""});
-    }
-  }
-  if (!fs::exists(directory / kCompanionFile, ignored)) {
+  if (subject.quantization.is_null()) return;
+  const std::optional<Json> other = companion(subject);
+  if (!other) {
     findings.add({std::string(kCompanionFile), "the file is missing", "", ""});
-    return;
-  }
-  const Json companion = Json::parse_file(directory / kCompanionFile);
-  const Json* embedded = subject.checkpoint.config().find("quantization_config");
-  if (embedded == nullptr || !(companion == *embedded)) {
+  } else if (!(*other == subject.quantization)) {
     findings.add({std::string(kCompanionFile), "the file differs from config.json", "", ""});
   }
 }
 
-void check_config_matches_tensors(const Subject& subject, Findings& findings) {
-  if (!subject.config) {
-    findings.add({std::string(kConfigFile), "quantization_config is not usable", "", ""});
+void check_configs_resolve_alike(const Subject& subject, Findings& findings) {
+  if (subject.quantization.is_null()) return;
+  const std::optional<Json> other = companion(subject);
+  if (!other || *other == subject.quantization) return;
+  Subject alternative = subject;
+  alternative.quantization = *other;
+  alternative.names = read_quantization_names(*other);
+  for (const char* key : {"quant_method", "bits", "group_size", "sym", "packing_format"}) {
+    const std::string here = text_of(subject.quantization.find(key));
+    const std::string there = text_of(other->find(key));
+    if (here != there)
+      findings.add({std::string(kCompanionFile), fmt::format("{} differs from config.json", key),
+                    here, there});
+  }
+  if (findings.count() > 0) return;
+  const std::vector<std::string> here = misplaced_modules(subject),
+                                 there = misplaced_modules(alternative);
+  for (const std::string& module : there) {
+    if (std::find(here.begin(), here.end(), module) != here.end()) continue;
+    findings.add({std::string(kCompanionFile),
+                  "the file gives a module another form than config.json", "", module});
     return;
   }
-  for (const ModuleOverride& entry : subject.config->extra_config) {
-    if (is_regex(entry.pattern) && !compiles(entry.pattern)) return;  // config-values reports it
-  }
-  const Resolver resolver(*subject.config);
-  for (const StoredForm& stored : subject.forms) {
-    const Parameter& p = *stored.parameter;
-    const bool is_int4 = stored.form == Form::int4;
-    if (!is_linear(p.role) || stored.form == Form::absent || stored.form == Form::several) continue;
-    const int64_t bits = resolver.bits(p);
-    if ((bits < 16) != is_int4) {
-      findings.add({p.module, "the config gives the module another form than the file",
-                    fmt::format("{} bits", is_int4 ? subject.config->bits : 16),
-                    fmt::format("{} bits", bits)});
+}
+
+void check_text_only(const Subject& subject, Findings& findings) {
+  if (!subject.model.text_only) return;
+  findings.add({std::string(kConfigFile), "the checkpoint is a text-only repack",
+                "an architecture with a vision tower", subject.model.architecture});
+}
+
+void check_model_dtype(const Subject& subject, Findings& findings) {
+  const Json& config = subject.checkpoint.config();
+  const Json* text = config.find("text_config");
+  for (const Json* object : {&config, text}) {
+    if (object == nullptr) continue;
+    for (const char* key : {"dtype", "torch_dtype"}) {
+      if (object->find(key) != nullptr) return expect(*object, key, "bfloat16", findings);
     }
+  }
+  findings.add({std::string(kConfigFile), "dtype is missing", "bfloat16", "absent"});
+}
+
+void check_mtp_config(const Subject& subject, Findings& findings) {
+  if (subject.model.mtp_layers > 0) return;
+  for (const TensorEntry& entry : subject.checkpoint.tensors()) {
+    if (!entry.name.starts_with("mtp.")) continue;
+    findings.add({std::string(kConfigFile), "there are mtp tensors, but no layer to hold them",
+                  "mtp_num_hidden_layers of 1", entry.name});
+    return;
   }
 }
 

@@ -1,50 +1,43 @@
 // A rule that a quantized checkpoint has to keep, as data. A new rule is a function and a row of
-// the table in rules.cpp; a fixture that breaks it stands in tests/verify.
+// the table in rule_table.cpp; a damage that breaks it stands in tests/verify.
 #pragma once
 
 #include <cstdint>
-#include <span>
-#include <string>
 #include <string_view>
-#include <vector>
 
+#include "verify/finding.h"
 #include "verify/subject.h"
 
 namespace qround::verify {
 
-enum class Severity {
-  warning,  // worth knowing
-  error,    // some reader fails, or computes something else
+// What a breach does to a program that loads the checkpoint.
+enum class Effect {
+  none,      // nothing, or what is said elsewhere: name resolution and kernels are simulated
+  stops,     // it ends with a message
+  corrupts,  // it runs and computes something else
 };
 
-std::string_view severity_name(Severity severity);
-
-struct Finding {
-  std::string tensor;  // or module, or file
-  std::string message;
-  std::string expected, actual;
+struct Effects {
+  Effect vllm = Effect::none, sglang = Effect::none, transformers = Effect::none;
 };
 
-// Keeps the first findings of a rule and counts the rest.
-class Findings {
- public:
-  static constexpr size_t kKept = 10;
-
-  void add(Finding finding);
-  int64_t count() const { return count_; }
-  const std::vector<Finding>& first() const { return first_; }
-
- private:
-  std::vector<Finding> first_;
-  int64_t count_ = 0;
+// What a rule needs besides the checkpoint.
+enum class Needs {
+  nothing,
+  source,         // the checkpoint it was made from
+  tensor_counts,  // sizes of tensor parallelism that the user asked for
 };
 
 struct Rule {
   std::string_view id;  // stable: reports and users name rules by it
   Severity severity;
   std::string_view applies_to;  // which readers a breach hurts
-  std::string_view text;
-  bool needs_source;
+  std::string_view text;        // what has to hold
+  std::string_view reason;      // what happens otherwise
+  std::string_view source;      // where that was read or reported
+  std::string_view mend;        // what to do
+  Needs needs;
+  Effects effects;
   void (*check)(const Subject& subject, Findings& findings);
 };
 

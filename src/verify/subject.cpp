@@ -23,6 +23,15 @@ std::vector<StoredForm> stored_forms(const Checkpoint& checkpoint, const TensorT
   return forms;
 }
 
+Form Subject::form_of(const Parameter& parameter) const {
+  return forms[static_cast<size_t>(&parameter - table.parameters().data())].form;
+}
+
+bool Subject::is_gptq() const {
+  const Json* method = quantization.find("quant_method");
+  return method != nullptr && method->is_string() && method->as_string() == "gptq";
+}
+
 Int4Format Subject::int4_format() const {
   return config ? qround::int4_format(*config) : Int4Format{};
 }

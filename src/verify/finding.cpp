@@ -1,4 +1,4 @@
-#include "verify/rule.h"
+#include "verify/finding.h"
 
 #include <utility>
 
