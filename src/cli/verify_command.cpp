@@ -5,30 +5,55 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/report.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/job_options.h"
 #include "cli/model_location.h"
 #include "cli/verify_text.h"
+#include "verify/fix.h"
 #include "verify/verify.h"
 
 namespace qround {
 namespace {
 
 struct Options {
-  std::string directory, source, explain, modules;
+  std::string directory, source, explain, modules, report, fix;
   std::vector<int64_t> tps;
   std::vector<std::string> consumers;
   int threads = 0;
-  bool json = false, quiet = false;
+  bool json = false, quiet = false, copy = false;
 
   Threads thread_count() const { return threads > 0 ? Threads{threads} : Threads::all(); }
 };
 
+// Results go into the report that `quantize` left, or into the file that was named.
+void record(const Options& options, const std::filesystem::path& directory,
+            const verify::Outcome& outcome) {
+  const std::filesystem::path own = directory / kReportFileName;
+  std::error_code ignored;
+  if (!options.report.empty()) {
+    add_to_report(options.report, "verify", to_json(outcome));
+  } else if (std::filesystem::exists(own, ignored)) {
+    try {
+      add_to_report(own, "verify", to_json(outcome));
+    } catch (
+        const Error& error) {  // a directory that may only be read can be verified all the same
+      fmt::print(stderr, "qround: the report was left as it is: {}\n", error.message());
+    }
+  }
+}
+
 int check(const Options& options) {
   if (options.directory.empty())
     throw Error("verify needs a directory").hint("qround verify DIR; or --explain ID");
-  const std::filesystem::path directory = model_directory(options.directory);
+  std::filesystem::path directory = model_directory(options.directory);
+  if (!options.fix.empty()) {
+    const auto shards = options.copy ? verify::Shards::copied : verify::Shards::linked;
+    for (const std::string& line : verify::write_fixed(directory, options.fix, shards))
+      fmt::print(stderr, "{}\n", line);
+    directory = options.fix;
+  }
   std::optional<Checkpoint> source;
   if (!options.source.empty()) source = Checkpoint::open(options.source);
   Progress progress(standard_error_sink(options.quiet));
@@ -39,10 +64,11 @@ int check(const Options& options) {
                                                .threads = options.thread_count(),
                                                .stop = &interrupt_flag()},
                                               progress);
+  record(options, directory, outcome);
   if (options.json) {
     fmt::print("{}\n", to_json(outcome).dump({.indent = 2}));
   } else {
-    fmt::print("{}", outcome_text(options.directory, outcome));
+    fmt::print("{}", outcome_text(directory.string(), outcome));
   }
   return outcome.passed() ? 0 : exit_status(ErrorKind::check);
 }
@@ -91,6 +117,13 @@ std::function<int()> setup_verify_command(CLI::App& app) {
   app.add_option("--consumer", options->consumers,
                  "Give verdicts for these alone: vllm, sglang, transformers, or one release group")
       ->delimiter(',');
+  app.add_option("--fix", options->fix,
+                 "Write configuration and index anew into this directory, which must be empty or "
+                 "absent, with links to the shards, and check it instead");
+  app.add_flag("--copy", options->copy, "With --fix: copy the shards");
+  app.add_option("--report", options->report,
+                 "Write the results into this report, member \"verify\"; default: DIR/report.json, "
+                 "where there is one");
   app.add_option("--explain", options->explain,
                  "Print a rule's reason, source and mend, or what a consumer needs");
   app.add_option("--modules", options->modules,

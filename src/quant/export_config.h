@@ -1,10 +1,5 @@
 // The quantization_config of an exported checkpoint, such that vLLM, SGLang and transformers with
-// auto-round resolve every module to the form it has in the file.
-//
-//   - block_name_to_quantize names the blocks that hold int4 maps; nothing outside them is int4
-//   - extra_config names every kept linear map inside these blocks, and with maps that engines fuse
-//     the fused name too (in_proj_ba, shared_expert.gate_up_proj, mlp.experts)
-//   - an MTP head kept whole is exempted by a regular expression and once more by `dynamic`
+// auto-round resolve every module to the form it has in the file (model/quantization_naming.h).
 #pragma once
 
 #include <cstdint>
