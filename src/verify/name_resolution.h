@@ -6,7 +6,7 @@
 // modules of the unfused network. What a program fuses (q, k and v; gate and up; all experts of a
 // layer) is one module to it.
 //
-// Tested by tests/verify/name_resolution_test.cpp, and against the programs' own functions by
+// Tested by the damages of names in tests/verify, and against the programs' own functions by
 // oracle/verify_resolution.py.
 #pragma once
 
