@@ -11,8 +11,9 @@ set(uses_verify base checkpoint model)
 set(uses_quant base checkpoint tokenizer comm ops model stream verify)
 set(uses_engine base tokenizer comm ops model)
 set(uses_eval base checkpoint tokenizer ops model stream engine)
+set(uses_report base)
 set(uses_server base tokenizer engine)
-set(uses_cli base checkpoint tokenizer comm ops model stream verify quant engine eval server)
+set(uses_cli base checkpoint tokenizer comm ops model stream verify quant engine eval report server)
 
 # Third-party headers and the only folders that may include them.
 set(only_nlohmann base)

@@ -20,11 +20,13 @@ double six_digits(double value) {
 double milliseconds(double seconds) { return std::round(seconds * 1000) / 1000; }
 
 Json error_json(const ErrorSummary& error) {
-  return Json::object({{"kind", error.kind},
-                       {"count", error.count},
-                       {"min", six_digits(error.min)},
-                       {"mean", six_digits(error.mean)},
-                       {"max", six_digits(error.max)}});
+  Json json = Json::object({{"kind", error.kind}});
+  if (error.block >= 0) json.set("block", error.block);
+  json.set("count", error.count);
+  json.set("min", six_digits(error.min));
+  json.set("mean", six_digits(error.mean));
+  json.set("max", six_digits(error.max));
+  return json;
 }
 
 Json finding_json(const ReportFinding& finding) {
@@ -51,8 +53,9 @@ Json to_json(const Report& report) {
   JsonObject recipe, seconds;
   for (const auto& [key, value] : report.recipe) recipe.set(key, value);
   for (const auto& [phase, value] : report.seconds) seconds.set(phase, milliseconds(value));
-  Json::Array errors, worst;
+  Json::Array errors, by_block, worst;
   for (const ErrorSummary& error : report.errors) errors.push_back(error_json(error));
+  for (const ErrorSummary& error : report.errors_by_block) by_block.push_back(error_json(error));
   for (const TensorError& error : report.worst) {
     worst.push_back(Json::object(
         {{"module", error.module}, {"relative_error", six_digits(error.relative_error)}}));
@@ -74,8 +77,9 @@ Json to_json(const Report& report) {
        {"tensors",
         Json::object({{"before", report.tensors_before}, {"after", report.tensors_after}})},
        {"bytes", Json::object({{"before", report.bytes_before}, {"after", report.bytes_after}})},
-       {"relative_error",
-        Json::object({{"by_kind", Json(std::move(errors))}, {"worst", Json(std::move(worst))}})},
+       {"relative_error", Json::object({{"by_kind", Json(std::move(errors))},
+                                        {"by_kind_and_block", Json(std::move(by_block))},
+                                        {"worst", Json(std::move(worst))}})},
        {"seconds", Json(std::move(seconds))},
        {"threads", report.threads},
        {"peak_memory_bytes", report.peak_memory_bytes},

@@ -18,6 +18,7 @@ inline constexpr std::string_view kReportFileName = "report.json";
 // maps of one kind.
 struct ErrorSummary {
   std::string kind;
+  int64_t block = -1;  // of the text part; -1: all blocks together
   int64_t count = 0;
   double min = 0, mean = 0, max = 0;
 };
@@ -44,6 +45,7 @@ struct Report {
   uint64_t bytes_before = 0, bytes_after = 0;  // of tensor data
   Json tuning;  // of learned rounding: calibration data and one record a block; null: none
   std::vector<ErrorSummary> errors;
+  std::vector<ErrorSummary> errors_by_block;
   std::vector<TensorError> worst;                       // largest errors first, at most ten
   std::vector<std::pair<std::string, double>> seconds;  // by phase
   int threads = 0;

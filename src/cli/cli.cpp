@@ -49,6 +49,10 @@ constexpr std::array kCommands = {
                "  qround eval OUT --source SRC\n  qround eval OUT --source SRC --data wiki.txt "
                "--protocol llama.cpp --max-kld 0.05",
                setup_eval_command},
+    CommandRow{
+        "report",
+        "Make a page (report.html) and a model card (README.md) from a checkpoint's report.json",
+        "  qround report OUT", setup_report_command},
     CommandRow{"generate", "Continue a text",
                "  qround generate DIR -p 'Once upon a time'\n  qround generate DIR --chat -p 'What "
                "is 7 plus 5?' --temperature 0",

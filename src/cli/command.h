@@ -26,6 +26,7 @@ CommandSetup setup_logits_command;
 CommandSetup setup_plan_command;
 CommandSetup setup_quantize_command;
 CommandSetup setup_render_command;
+CommandSetup setup_report_command;
 CommandSetup setup_tokenize_command;
 CommandSetup setup_verify_command;
 

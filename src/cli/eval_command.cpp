@@ -78,9 +78,9 @@ fs::path state_file(const Options& options, const eval::EvaluationSpec& spec) {
   std::error_code failed;
   fs::create_directories(folder, failed);
   if (failed) return {};
-  const std::string job = fmt::format("{}\n{}\n{}\n{}", fs::absolute(spec.directory).string(),
-                                      fs::absolute(spec.source).string(),
-                                      fs::absolute(spec.data).string(), options.choices);
+  const std::string job =
+      fmt::format("{}\n{}\n{}\n{}\n{}", fs::current_path().string(), spec.directory.string(),
+                  spec.source.string(), spec.data.string(), options.choices);
   return folder / fmt::format("eval-{}.state", sha256_hex(job).substr(0, 16));
 }
 

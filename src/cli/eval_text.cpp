@@ -9,6 +9,11 @@
 namespace qround {
 namespace {
 
+// With significant rather than decimal digits: divergences span many powers of ten.
+std::string significant(const eval::Estimate& e) {
+  return fmt::format("{:.4g}  [{:.4g}, {:.4g}]", e.value, e.low, e.high);
+}
+
 std::string text_of(const eval::Estimate& e, int digits) {
   return fmt::format("{:.{}f}  [{:.{}f}, {:.{}f}]", e.value, digits, e.low, digits, e.high, digits);
 }
@@ -18,7 +23,7 @@ void print_lane(const eval::LaneFigures& lane) {
   if (lane.divergence) {
     const eval::Divergence& d = *lane.divergence;
     fmt::print("  perplexity ratio     {}\n", text_of(d.perplexity_ratio, 5));
-    fmt::print("  KL divergence, nats  {}\n", text_of(d.mean, 6));
+    fmt::print("  KL divergence, nats  {}\n", significant(d.mean));
     fmt::print("    median {:.3g}, 90 % {:.3g}, 99 % {:.3g}, 99.9 % {:.3g}, largest {:.3g}\n",
                d.median, d.p90, d.p99, d.p999, d.max);
     fmt::print("  same top token       {}, {} of {} rows differ\n", text_of(d.top_agreement, 5),
@@ -47,7 +52,7 @@ void print_ablations(const eval::Evaluation& e) {
   for (const eval::Ablation& a : e.ablations) {
     fmt::print("  {:<20} {:>10}  {:>12.3g}  {}\n", a.role,
                bytes_text(static_cast<uint64_t>(std::max<int64_t>(0, a.added_bytes))),
-               a.gain_per_megabyte(), text_of(a.gain, 6));
+               a.gain_per_megabyte(), significant(a.gain));
   }
 }
 
@@ -77,7 +82,7 @@ void print_evaluation(const eval::Evaluation& e) {
   for (const eval::LaneFigures& lane : e.lanes) print_lane(lane);
   if (e.baseline_difference) {
     fmt::print("\nKL divergence of the baseline minus the result's: {}\n",
-               text_of(*e.baseline_difference, 6));
+               significant(*e.baseline_difference));
   }
   for (const eval::LaneFigures& lane : e.lanes)
     if (lane.divergence) print_layers(lane);

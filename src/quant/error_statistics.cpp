@@ -12,26 +12,40 @@ std::string kind_of(const Parameter& p) {
   return p.part == Part::mtp ? "mtp " + name : name;
 }
 
-}  // namespace
-
-void ErrorStatistics::add(const ExportItem& item, double error) {
-  const std::string kind = kind_of(*item.linear);
-  auto found = std::find_if(kinds_.begin(), kinds_.end(),
-                            [&](const ErrorSummary& summary) { return summary.kind == kind; });
-  if (found == kinds_.end())
-    found = kinds_.insert(kinds_.end(), {.kind = kind, .min = error, .max = error});
+// `mean` holds the sum meanwhile.
+void add_to(std::vector<ErrorSummary>& summaries, const std::string& kind, int64_t block,
+            double error) {
+  // Newest first: neighbours in the file are of one kind.
+  auto found = std::find_if(summaries.rbegin(), summaries.rend(), [&](const ErrorSummary& summary) {
+    return summary.block == block && summary.kind == kind;
+  });
+  if (found == summaries.rend()) {
+    summaries.push_back({.kind = kind, .block = block, .min = error, .max = error});
+    found = summaries.rbegin();
+  }
   ++found->count;
   found->mean += error;
   found->min = std::min(found->min, error);
   found->max = std::max(found->max, error);
+}
+
+std::vector<ErrorSummary> with_means(std::vector<ErrorSummary> summaries) {
+  for (ErrorSummary& summary : summaries) summary.mean /= static_cast<double>(summary.count);
+  return summaries;
+}
+
+}  // namespace
+
+void ErrorStatistics::add(const ExportItem& item, double error) {
+  const Parameter& linear = *item.linear;
+  add_to(kinds_, kind_of(linear), -1, error);
+  if (linear.part == Part::text && linear.block >= 0)
+    add_to(blocks_, kind_of(linear), linear.block, error);
   all_.push_back({item.name, error});
 }
 
-std::vector<ErrorSummary> ErrorStatistics::by_kind() const {
-  std::vector<ErrorSummary> kinds = kinds_;
-  for (ErrorSummary& kind : kinds) kind.mean /= static_cast<double>(kind.count);
-  return kinds;
-}
+std::vector<ErrorSummary> ErrorStatistics::by_kind() const { return with_means(kinds_); }
+std::vector<ErrorSummary> ErrorStatistics::by_block() const { return with_means(blocks_); }
 
 std::vector<TensorError> ErrorStatistics::worst() const {
   std::vector<TensorError> worst(std::min(kWorst, all_.size()));

@@ -168,6 +168,7 @@ class JobRun {
       if (!records_[i].tuning.is_null()) blocks.push_back(records_[i].tuning);
     }
     report.errors = errors.by_kind();
+    report.errors_by_block = errors.by_block();
     report.worst = errors.worst();
     if (!data_) return;
     report.tuning = Json::object({{"data_sha256", data_->sha256},
