@@ -324,6 +324,28 @@ std::string ablations(const Json& eval) {
       rows);
 }
 
+// What `qround verify` said: verdicts by consumer, then the rules that found something.
+std::string verdicts(const Json& verify) {
+  std::string html =
+      fmt::format("<p>qround verify: {} rules, {} errors, {} warnings.</p>\n",
+                  number_html(verify.find("checked")), number_html(verify.find("errors")),
+                  number_html(verify.find("warnings")));
+  std::vector<std::vector<std::string>> consumers, rules;
+  for (const Json& one : array_of(verify.find("consumers"))) {
+    consumers.push_back({text_of(one.find("consumer")), number_html(one.find("tp")),
+                         text_of(one.find("verdict")), text_of(one.find("text"))});
+  }
+  for (const Json& rule : array_of(verify.find("rules"))) {
+    if (number_or(rule.find("count"), 0) == 0) continue;
+    const Json::Array& found = array_of(rule.find("findings"));
+    rules.push_back({text_of(rule.find("rule")), text_of(rule.find("severity")),
+                     number_html(rule.find("count")),
+                     found.empty() ? "" : text_of(found[0].find("message"))});
+  }
+  return html + table({"consumer", "tensor parallel", "verdict", ""}, consumers) +
+         table({"rule", "severity", "findings", "the first one"}, rules);
+}
+
 std::string findings(const Json& report) {
   std::string html;
   if (const Json* found = report.find("verification")) {
@@ -336,7 +358,7 @@ std::string findings(const Json& report) {
                       text_of(one.find("tensor")), text_of(one.find("message"))});
     html += table({"rule", "severity", "tensor", "finding"}, rows);
   }
-  if (const Json* verify = report.find("verify")) html += value_html(*verify);
+  if (const Json* verify = report.find("verify")) html += verdicts(*verify);
   return html;
 }
 

@@ -83,6 +83,20 @@ TEST(ReportPage, TextOfTheReportIsEscaped) {
   EXPECT_NE(page.find("A &lt;b&gt;&amp;model"), std::string::npos);
 }
 
+TEST(ReportPage, ShowsVerdictsAndRulesThatFoundSomething) {
+  Json report = sample_report();
+  report.set("verify", Json::parse(R"({"schema": 1, "passed": false, "checked": 41, "errors": 1,
+    "warnings": 0, "rules": [
+      {"rule": "quiet-rule", "severity": "error", "count": 0, "findings": []},
+      {"rule": "loud-rule", "severity": "error", "count": 7, "findings": [{"message": "seven"}]}],
+    "consumers": [{"consumer": "vllm", "tp": 2, "verdict": "SILENT GARBAGE", "text": "why"},
+      {"consumer": "transformers", "tp": null, "verdict": "OK", "text": ""}]})"));
+  const std::string page = report_page(report);
+  EXPECT_NE(page.find("SILENT GARBAGE"), std::string::npos);
+  EXPECT_NE(page.find("loud-rule"), std::string::npos);
+  EXPECT_EQ(page.find("quiet-rule"), std::string::npos);
+}
+
 TEST(ReportPage, NeedsNothingFromTheNetwork) {
   const std::string page = report_page(sample_report());
   for (const char* reference : {"http:", "https:", "src=", "href=", "url(", "@import"})
