@@ -27,7 +27,7 @@ p { margin: 8px 0; } .soft, small, figcaption { color: var(--soft); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; margin: 8px 0; }
 th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid var(--rule);
   vertical-align: top; } th { font-weight: 600; color: var(--soft); font-size: 13px; }
-data, small { white-space: nowrap; } td { overflow-wrap: anywhere; }
+data, small { white-space: nowrap; } td { overflow-wrap: break-word; }
 figure { margin: 16px 0; } svg { width: 100%; height: auto; display: block; }
 .grid { stroke: var(--rule); } .tick, .axis { fill: var(--soft); font-size: 11px; }
 .line { fill: none; stroke-width: 2; } .frame { fill: none; stroke: var(--rule); }
