@@ -7,12 +7,11 @@
 #include <vector>
 
 #include "cli/text_model.h"
-#include "engine/session.h"
+#include "engine/engine.h"
 
 namespace qround {
 
 struct AnswerOptions {
-  GenerateOptions generate;
   std::vector<std::string> stops;  // strings that end the text and are not part of it
   bool skip_special = true;
 };
@@ -21,13 +20,20 @@ struct Answer {
   std::string text;
   std::vector<int32_t> tokens;
   FinishReason reason = FinishReason::length;
-  Timing timing;
+  Usage usage;
 };
 
-// Takes in `prompt` and generates until a stop. `show` hears the text as it can be told, never half
-// a character.
-Answer generate_text(const TextModel& text_model, Session& session,
-                     const std::vector<int32_t>& prompt, const AnswerOptions& options,
+// Runs `request` to its end, or until the user interrupts it (FinishReason::cancelled). `show`
+// hears the text as it can be told, never half a character. Throws the Error that ended a failed
+// request.
+Answer generate_text(const Tokenizer& tokenizer, Engine& engine, Request request,
+                     const AnswerOptions& options,
                      const std::function<void(std::string_view)>& show);
+
+// What the answer took, for people and as JSON.
+std::string timing_text(const Usage& usage);
+Json timing_json(const Usage& usage);
+
+const char* finish_reason_name(FinishReason reason);
 
 }  // namespace qround

@@ -10,6 +10,7 @@
 #include "cli/answer.h"
 #include "cli/command.h"
 #include "cli/common_options.h"
+#include "cli/draft_options.h"
 #include "cli/interrupt.h"
 #include "cli/model_location.h"
 
@@ -23,6 +24,7 @@ struct Options {
   std::string directory, system, thinking = "show";
   ComputeOptions compute;
   SamplingFlags sampling;
+  DraftFlags drafts;
   int64_t max_tokens = 1024, context = 0;
   bool quiet = false;
 };
@@ -107,8 +109,12 @@ class Conversation {
       : options_(options),
         text_model_(TextModel::load(directory)),
         template_(ChatTemplate::load(directory)),
-        executor_{ops::select_backend(options.compute.backend),
-                  options.compute.context(workspace_)} {
+        engine_(text_model_.model, ops::select_backend(options.compute.backend),
+                {.context = options.context,
+                 .max_sequences = 1,
+                 .drafts = options.drafts.resolve(),
+                 .threads = options.compute.thread_count(),
+                 .activations = options.compute.activations}) {
     reset();
   }
 
@@ -116,7 +122,6 @@ class Conversation {
     messages_ = Json::array();
     if (!options_.system.empty())
       messages_.as_array().push_back(message("system", options_.system));
-    session_.reset();
   }
 
   // One question and its answer.
@@ -129,49 +134,33 @@ class Conversation {
         prompt.rfind(kThinkBegin) != std::string::npos &&
         prompt.find(kThinkEnd, prompt.rfind(kThinkBegin)) == std::string::npos;
     AnswerPrinter printer(starts_thinking, options_.thinking == "show");
-    const Answer answer =
-        generate_text(text_model_, session_for(text_model_.tokenizer.encode(prompt)), fresh_,
-                      answer_options(), [&](std::string_view piece) { printer.push(piece); });
+    const Answer answer = generate_text(text_model_.tokenizer, engine_, request(prompt), {},
+                                        [&](std::string_view piece) { printer.push(piece); });
     printer.finish();
-    if (answer.reason == FinishReason::interrupted) {
+    if (answer.reason == FinishReason::cancelled) {
       clear_interrupt();
       fmt::print("[stopped]\n");
     }
-    if (!options_.quiet) fmt::print(stderr, "[{}]\n", answer.timing.text());
+    if (!options_.quiet) fmt::print(stderr, "[{}]\n", timing_text(answer.usage));
     messages_.as_array().push_back(assistant_message(answer.text, starts_thinking));
   }
 
  private:
-  // The running session when `prompt` continues what it holds, else a new one; fresh_ is what it
-  // has yet to read.
-  Session& session_for(const std::vector<int32_t>& prompt) {
-    const size_t known = session_ ? session_->tokens().size() : 0;
-    const bool continues =
-        session_ && known < prompt.size() &&
-        std::equal(session_->tokens().begin(), session_->tokens().end(), prompt.begin());
-    if (!continues)
-      session_.emplace(text_model_.model, executor_, SessionOptions{.context = options_.context});
-    fresh_.assign(prompt.begin() + static_cast<std::ptrdiff_t>(continues ? known : 0),
-                  prompt.end());
-    return *session_;
-  }
-  AnswerOptions answer_options() const {
-    AnswerOptions answer;
-    answer.generate = {.sampling = options_.sampling.resolve(text_model_.generation_config),
-                       .max_tokens = options_.max_tokens,
-                       .stop_tokens = text_model_.stop_tokens,
-                       .interrupt = &interrupt_flag()};
-    return answer;
+  // The engine keeps the state at the ends of messages, so that only what is new is taken in.
+  Request request(const std::string& prompt) const {
+    Request request{.tokens = text_model_.tokenizer.encode(prompt),
+                    .sampling = options_.sampling.resolve(text_model_.generation_config),
+                    .max_tokens = options_.max_tokens,
+                    .stop_tokens = text_model_.stop_tokens};
+    request.borders = ends_of_messages(request.tokens, request.stop_tokens);
+    return request;
   }
 
   const Options& options_;
   TextModel text_model_;
   ChatTemplate template_;
-  ops::Workspace workspace_;
-  Executor executor_;
+  Engine engine_;
   Json messages_;
-  std::optional<Session> session_;
-  std::vector<int32_t> fresh_;
 };
 
 int run(const Options& options) {
@@ -207,6 +196,7 @@ std::function<int()> setup_chat_command(CLI::App& app) {
       ->check(CLI::Range(int64_t{0}, INT64_MAX))
       ->capture_default_str();
   app.add_flag("-q,--quiet", options->quiet, "No timing on standard error");
+  add_draft_options(app, options->drafts);
   add_sampling_options(app, options->sampling);
   add_compute_options(app, options->compute);
   add_exact_option(app, options->compute);

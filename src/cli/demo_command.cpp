@@ -128,20 +128,19 @@ void measure(const fs::path& source, const fs::path& output, const ComputeOption
 bool ask(const fs::path& directory, const ComputeOptions& compute) {
   headline("qround generate --greedy -p 'Q: ...\\nA:', from the int4 model");
   const TextModel text_model = TextModel::load(directory);
-  ops::Workspace workspace;
-  const Executor executor{ops::select_backend(compute.backend), compute.context(workspace)};
+  Engine engine(
+      text_model.model, ops::select_backend(compute.backend),
+      {.max_sequences = 1, .threads = compute.thread_count(), .activations = compute.activations});
   bool all_right = true;
   for (const Question& question : kQuestions) {
     const std::string prompt = fmt::format("Q: {}\nA:", question.text);
-    Session session(text_model.model, executor, {});
-    AnswerOptions options;
-    options.generate = {
-        .max_tokens = 64, .stop_tokens = text_model.stop_tokens, .interrupt = &interrupt_flag()};
-    options.stops = {"\n"};
+    const Request request{.tokens = text_model.tokenizer.encode(prompt),
+                          .max_tokens = 64,
+                          .stop_tokens = text_model.stop_tokens};
     fmt::print("{}", prompt);
     const auto show = [](std::string_view piece) { fmt::print("{}", piece); };
     const Answer answer =
-        generate_text(text_model, session, text_model.tokenizer.encode(prompt), options, show);
+        generate_text(text_model.tokenizer, engine, request, {.stops = {"\n"}}, show);
     const bool right = answer.text.find(question.answer) != std::string::npos;
     fmt::print("{}\n", right ? "" : fmt::format("   (wrong: expected {})", question.answer));
     all_right = all_right && right;

@@ -12,7 +12,7 @@
 #include "cli/answer.h"
 #include "cli/command.h"
 #include "cli/common_options.h"
-#include "cli/interrupt.h"
+#include "cli/draft_options.h"
 #include "cli/model_location.h"
 
 namespace qround {
@@ -22,6 +22,7 @@ struct Options {
   std::string directory, prompt, prompt_file;
   ComputeOptions compute;
   SamplingFlags sampling;
+  DraftFlags drafts;
   std::vector<std::string> stops;
   int64_t max_tokens = 256, context = 0;
   bool chat = false, thinking = false, json = false, quiet = false, show_special = false;
@@ -46,7 +47,7 @@ Json answer_json(const Answer& answer) {
   return Json::object({{"text", answer.text},
                        {"tokens", Json(std::move(tokens))},
                        {"finish_reason", finish_reason_name(answer.reason)},
-                       {"timing", answer.timing.json()}});
+                       {"timing", timing_json(answer.usage)}});
 }
 
 int run(const Options& options) {
@@ -56,27 +57,28 @@ int run(const Options& options) {
   if (given.empty()) throw Error("the prompt is empty").hint("give a text with -p or --file");
   const std::string prompt = options.chat ? as_chat(directory, given, options.thinking) : given;
 
-  ops::Workspace workspace;
-  const Executor executor{ops::select_backend(options.compute.backend),
-                          options.compute.context(workspace)};
-  Session session(text_model.model, executor, {.context = options.context});
-  AnswerOptions answer_options;
-  answer_options.generate = {.sampling = options.sampling.resolve(text_model.generation_config),
-                             .max_tokens = options.max_tokens,
-                             .stop_tokens = text_model.stop_tokens,
-                             .interrupt = &interrupt_flag()};
-  answer_options.stops = options.stops;
-  answer_options.skip_special = !options.show_special;
+  Engine engine(text_model.model, ops::select_backend(options.compute.backend),
+                {.context = options.context,
+                 .max_sequences = 1,
+                 .prefix_cache_share = 0,
+                 .drafts = options.drafts.resolve(),
+                 .threads = options.compute.thread_count(),
+                 .activations = options.compute.activations});
+  Request request{.tokens = text_model.tokenizer.encode(prompt),
+                  .sampling = options.sampling.resolve(text_model.generation_config),
+                  .max_tokens = options.max_tokens,
+                  .stop_tokens = text_model.stop_tokens};
+  const AnswerOptions answer_options{.stops = options.stops, .skip_special = !options.show_special};
   const auto show = [&](std::string_view piece) {
     if (options.json) return;
     fmt::print("{}", piece);
     std::fflush(stdout);
   };
   const Answer answer =
-      generate_text(text_model, session, text_model.tokenizer.encode(prompt), answer_options, show);
+      generate_text(text_model.tokenizer, engine, std::move(request), answer_options, show);
   fmt::print("{}\n", options.json ? answer_json(answer).dump() : "");
-  if (!options.quiet && !options.json) fmt::print(stderr, "{}\n", answer.timing.text());
-  return answer.reason == FinishReason::interrupted ? exit_status(ErrorKind::interrupted) : 0;
+  if (!options.quiet && !options.json) fmt::print(stderr, "{}\n", timing_text(answer.usage));
+  return answer.reason == FinishReason::cancelled ? exit_status(ErrorKind::interrupted) : 0;
 }
 
 }  // namespace
@@ -101,6 +103,7 @@ std::function<int()> setup_generate_command(CLI::App& app) {
   app.add_flag("--json", options->json,
                "Print one JSON object: text, tokens, finish_reason, timing");
   app.add_flag("-q,--quiet", options->quiet, "No timing on standard error");
+  add_draft_options(app, options->drafts);
   add_sampling_options(app, options->sampling);
   add_compute_options(app, options->compute);
   add_exact_option(app, options->compute);

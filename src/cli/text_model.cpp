@@ -1,7 +1,5 @@
 #include "cli/text_model.h"
 
-#include <fmt/format.h>
-
 #include "base/error.h"
 
 namespace qround {
@@ -23,10 +21,6 @@ std::vector<int32_t> eos_tokens(const Json& generation_config, const Json& confi
   return ids;
 }
 
-double rate(int64_t tokens, double seconds) {
-  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
-}
-
 }  // namespace
 
 TextModel TextModel::load(const std::filesystem::path& directory) {
@@ -37,35 +31,6 @@ TextModel TextModel::load(const std::filesystem::path& directory) {
   std::vector<int32_t> stops = eos_tokens(generation_config, model.checkpoint().config());
   return {std::move(model), Tokenizer::load(directory), std::move(generation_config),
           std::move(stops)};
-}
-
-std::string Timing::text() const {
-  return fmt::format("prompt {} tokens, {:.1f} tokens/s; answer {} tokens, {:.1f} tokens/s",
-                     prompt_tokens, rate(prompt_tokens, prompt_seconds), new_tokens,
-                     rate(new_tokens, decode_seconds));
-}
-
-Json Timing::json() const {
-  return Json::object({{"prompt_tokens", prompt_tokens},
-                       {"prompt_seconds", prompt_seconds},
-                       {"new_tokens", new_tokens},
-                       {"decode_seconds", decode_seconds}});
-}
-
-const char* finish_reason_name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::stop_token:
-      return "stop";
-    case FinishReason::stop_requested:
-      return "stop";
-    case FinishReason::length:
-      return "length";
-    case FinishReason::context_full:
-      return "context_full";
-    case FinishReason::interrupted:
-      return "interrupted";
-  }
-  return "";
 }
 
 }  // namespace qround

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "base/json.h"
-#include "engine/session.h"
 #include "model/model.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
@@ -24,16 +23,5 @@ struct TextModel {
 
   static TextModel load(const std::filesystem::path& directory);
 };
-
-// Rate and counts of one generation.
-struct Timing {
-  int64_t prompt_tokens = 0, new_tokens = 0;
-  double prompt_seconds = 0, decode_seconds = 0;
-
-  std::string text() const;
-  Json json() const;
-};
-
-const char* finish_reason_name(FinishReason reason);
 
 }  // namespace qround

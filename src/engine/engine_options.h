@@ -7,6 +7,7 @@
 
 #include "base/threads.h"
 #include "model/model_config.h"
+#include "ops/workspace.h"
 
 namespace qround {
 
@@ -31,6 +32,7 @@ struct EngineOptions {
   int64_t checkpoint_tokens = 1024;  // a state is kept every so many tokens of a prompt
   DraftOptions drafts;
   Threads threads;
+  ops::Activations activations = ops::Activations::f32;  // of int4 maps; int8 is faster
 };
 
 // Bytes an engine will use beside the mapped checkpoint.
@@ -41,12 +43,19 @@ struct MemoryPlan {
   uint64_t kv_page_bytes = 0;  // keys and values of kKvPageTokens tokens
   uint64_t kv_pages = 0;
   uint64_t prefix_cache_bytes = 0;  // most it may hold; keys and values lie in kv_pages
+  uint64_t scratch_bytes = 0;       // of a pass, about
   uint64_t draft_head_bytes = 0;
 
+  // Tokens that one request may have if nobody else runs.
+  int64_t context_tokens() const;
+  // The part that the state budget bounds.
   uint64_t state_bytes() const;
   // A few lines for people.
   std::string text() const;
 };
+
+// Throws Error (resource) when the budget cannot hold the sequences and a page.
+MemoryPlan plan_memory(const class Model& model, const EngineOptions& options);
 
 // Counters since the engine started and its load now.
 struct EngineMetrics {

@@ -18,6 +18,7 @@ enum class FinishReason { stop_token, stop_requested, length, context_full, canc
 struct Request {
   std::vector<int32_t> tokens;  // the prompt, not empty
   SamplingOptions sampling;     // its seed alone decides the draws, whoever shares the batch
+  std::vector<LogitBias> logit_bias;
   int64_t max_tokens = 256;
   std::vector<int32_t> stop_tokens;  // end the text; counted, but not part of the output
   // Log-probabilities of the output before temperature and truncation, after penalties, biases and
@@ -74,5 +75,10 @@ struct Event {
   std::vector<OutputToken> tokens;  // in order; nothing is told twice
   std::optional<Finish> finish;     // the last event has it
 };
+
+// The places behind the last `most` end tokens of a prompt, for Request::borders: conversations go
+// on from there.
+std::vector<int64_t> ends_of_messages(std::span<const int32_t> tokens,
+                                      std::span<const int32_t> end_tokens, size_t most = 2);
 
 }  // namespace qround

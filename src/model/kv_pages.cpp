@@ -28,8 +28,11 @@ int32_t KvPool::take() {
   }
   const int32_t page = unused_.back();
   unused_.pop_back();
-  std::unique_ptr<float[]>& data = pages_[static_cast<size_t>(page)];
-  if (!data) data = std::make_unique_for_overwrite<float[]>(page_floats());
+  float*& data = pages_[static_cast<size_t>(page)];
+  if (data == nullptr) {
+    memory_.push_back(std::make_unique_for_overwrite<float[]>(page_floats()));
+    data = memory_.back().get();
+  }
   users_[static_cast<size_t>(page)] = 1;
   return page;
 }
@@ -39,8 +42,9 @@ void KvPool::release(int32_t page) {
 }
 
 void KvPool::allocate_all() {
-  for (std::unique_ptr<float[]>& page : pages_)
-    if (!page) page = std::make_unique_for_overwrite<float[]>(page_floats());
+  memory_.push_back(std::make_unique_for_overwrite<float[]>(page_floats() * pages_.size()));
+  for (size_t page = 0; page < pages_.size(); ++page)
+    if (pages_[page] == nullptr) pages_[page] = memory_.back().get() + page * page_floats();
 }
 
 KvPages& KvPages::operator=(KvPages&& other) noexcept {

@@ -29,7 +29,7 @@ class KvPool {
   // Pages that nobody writes take no memory yet.
   void allocate_all();
 
-  float* data(int32_t page) { return pages_[static_cast<size_t>(page)].get(); }
+  float* data(int32_t page) { return pages_[static_cast<size_t>(page)]; }
   int64_t layers() const { return layers_; }
   int64_t row() const { return row_; }
   int64_t max_pages() const { return static_cast<int64_t>(pages_.size()); }
@@ -41,7 +41,8 @@ class KvPool {
 
  private:
   int64_t layers_, row_;
-  std::vector<std::unique_ptr<float[]>> pages_;
+  std::vector<std::unique_ptr<float[]>> memory_;  // of one page each, or of all
+  std::vector<float*> pages_;                     // null: not made yet
   std::vector<int32_t> users_;
   std::vector<int32_t> unused_;  // a stack
 };

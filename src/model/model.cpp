@@ -29,9 +29,9 @@ Model Model::load(std::shared_ptr<const Checkpoint> checkpoint) {
   const auto text = [&](Role role) -> const Parameter& {
     return *model.table_.find(Part::text, -1, role);
   };
-  model.embedding_ = std::get<TensorView>(find_stored(files, text(Role::embedding)));
-  model.lm_head_ =
-      stored_weight(files, text(model.config_.tied_embeddings ? Role::embedding : Role::lm_head));
+  model.embedding_ = stored_weight(files, text(Role::embedding));
+  model.lm_head_ = model.config_.tied_embeddings ? model.embedding_
+                                                 : stored_weight(files, text(Role::lm_head));
   model.final_norm_ = stored_values(files, text(Role::final_norm));
   for (size_t block = 0; block < model.config_.mixers.size(); ++block) {
     model.blocks_.push_back(
@@ -44,7 +44,7 @@ Model Model::load(std::shared_ptr<const Checkpoint> checkpoint) {
 void Model::embed(std::span<const int32_t> ids, float* out) const {
   check_ids(ids);
   for (const int32_t id : ids) {
-    to_f32(embedding_.slice(id), out);
+    ops::cpu::dequantize_rows(embedding_, id, id + 1, out);  // exact on every backend
     out += config_.hidden;
   }
 }

@@ -36,6 +36,7 @@ class Model {
   const TensorTable& table() const { return table_; }
   const Checkpoint& checkpoint() const { return *checkpoint_; }
   bool has_mtp() const { return mtp_.has_value(); }
+  const ops::Weight& lm_head() const { return lm_head_; }  // [vocab, H]
 
   const BlockWeights& block(int64_t index) const { return blocks_[static_cast<size_t>(index)]; }
 
@@ -80,8 +81,8 @@ class Model {
   std::shared_ptr<const Checkpoint> checkpoint_;
   ModelConfig config_;
   TensorTable table_;
-  TensorView embedding_;  // [vocab, H]
-  ops::Weight lm_head_;   // [vocab, H]
+  ops::Weight embedding_;  // [vocab, H]
+  ops::Weight lm_head_;    // [vocab, H]
   std::vector<BlockWeights> blocks_;
   std::vector<float> final_norm_;  // [H]
   std::optional<MtpWeights> mtp_;

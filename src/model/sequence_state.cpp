@@ -69,6 +69,12 @@ void SequenceState::accept(int64_t count) {
   tentative_ = 0;
 }
 
+void SequenceState::truncate(int64_t tokens) {
+  assert(delta_nets_.empty() && tokens <= tokens_);
+  tokens_ = tokens;
+  tentative_ = 0;
+}
+
 void SequenceState::clear() {
   pages_.truncate(0);
   for (DeltaNetState& state : delta_nets_) {

@@ -59,6 +59,11 @@ class SequenceState {
   // Of the tentative tokens, the first `count` are part of the sequence, the others never were.
   // Needed before more tokens are taken in.
   void accept(int64_t count);
+  // Forgets all but the first `tokens` tokens. For states without Gated DeltaNet layers.
+  void truncate(int64_t tokens);
+  // Takes the pages that `tokens` tokens need now rather than when they come. Throws Error
+  // (resource).
+  void take_pages(int64_t tokens) { pages_.grow(tokens); }
   // Back to the state before the first token; keeps its memory, except for pages.
   void clear();
 

@@ -6,9 +6,9 @@
 #include <memory>
 
 #include "base/json.h"
-#include "engine/session.h"
 #include "model/model.h"
 #include "ops/backend.h"
+#include "tests/engine/engine_output.h"
 #include "tests/golden/safetensors_golden.h"
 
 namespace qround {
@@ -134,12 +134,14 @@ TEST_P(ForwardGolden, GreedyContinuationsAreIdentical) {
     for (const Json& id : golden.at("continuation").as_array())
       expected.push_back(static_cast<int32_t>(id.as_int()));
     ASSERT_EQ(expected.size(), 48u);
-    Session session(model, executor, {});
-    session.append(prompt);
-    const Generation generation =
-        generate(session, {.sampling = {}, .max_tokens = 48, .stop_tokens = {}},
-                 [](int32_t) { return true; });
-    EXPECT_EQ(generation.tokens, expected) << golden.at("prompt").dump();
+    for (const int drafts : {0, 1, 3}) {
+      Engine engine(model, executor.ops,
+                    {.max_sequences = 1,
+                     .drafts = {.automatic = false, .depth = drafts},
+                     .threads = Threads{2}});
+      EXPECT_EQ(output_of(engine, {.tokens = prompt, .max_tokens = 48}).tokens, expected)
+          << golden.at("prompt").dump() << ", drafts " << drafts;
+    }
   }
 }
 
