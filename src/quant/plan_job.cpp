@@ -167,12 +167,12 @@ void refuse_quantized(const Checkpoint& source) {
       .hint("start from the unquantized checkpoint");
 }
 
-// Such heads are seen to draft next to nothing that is accepted.
+// Such heads are reported to draft next to nothing that is accepted.
 void refuse_untuned_mtp(const JobSpec& spec, const std::vector<Decision>& decisions) {
   if (spec.iterations() > 0 || spec.mtp_rtn || count_linears(decisions).mtp_quantized == 0) return;
   throw Error("the MTP head would be rounded to nearest")
       .expected("learned rounding of an int4 MTP head: --data and iterations")
-      .hint("int4 MTP heads that are not tuned lose acceptance; --mtp-rtn does it all the same");
+      .hint("such heads are reported to draft badly; --mtp-rtn does it all the same");
 }
 
 void refuse_nothing(const std::vector<Decision>& decisions) {
