@@ -63,6 +63,10 @@ constexpr std::array kCommands = {
         "bench", "Measure prefill and decode speed beside a plain read of memory",
         "  qround bench DIR\n  qround bench DIR --prompt 512 --decode 128 --batch 1,16 --json",
         setup_bench_command},
+    CommandRow{"serve", "Answer OpenAI's API over HTTP, with a page to chat in",
+               "  qround serve DIR\n  qround serve DIR --host 0.0.0.0 --api-key-file key.txt "
+               "--parallel 32",
+               setup_serve_command},
     CommandRow{"tokenize", "Text to token ids, JSON lines in and out",
                "  echo '\"Hello\"' | qround tokenize DIR", setup_tokenize_command},
     CommandRow{"detokenize", "Token ids to text, JSON lines in and out",

@@ -27,6 +27,7 @@ CommandSetup setup_plan_command;
 CommandSetup setup_quantize_command;
 CommandSetup setup_render_command;
 CommandSetup setup_report_command;
+CommandSetup setup_serve_command;
 CommandSetup setup_tokenize_command;
 CommandSetup setup_verify_command;
 

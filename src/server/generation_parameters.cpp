@@ -80,8 +80,8 @@ std::vector<int32_t> read_stop_tokens(const RequestFields& request, const Reques
   return ids;
 }
 
-std::vector<TokenBias> read_biases(const RequestFields& request, const RequestLimits& limits) {
-  std::vector<TokenBias> biases;
+std::vector<LogitBias> read_biases(const RequestFields& request, const RequestLimits& limits) {
+  std::vector<LogitBias> biases;
   const auto members = request.object("logit_bias");
   if (!members) return biases;
   const JsonObject& object = members->json().as_object();
@@ -91,7 +91,7 @@ std::vector<TokenBias> read_biases(const RequestFields& request, const RequestLi
         path, fmt::format("{} has more than {} members", path, limits.max_logit_biases));
   }
   for (const auto& [key, value] : object) {
-    TokenBias bias;
+    LogitBias bias;
     const auto [end, failure] = std::from_chars(key.data(), key.data() + key.size(), bias.token);
     if (failure != std::errc() || end != key.data() + key.size() || bias.token < 0) {
       throw ApiError::bad_parameter(path, fmt::format("{}: \"{}\" is no token id", path, key));

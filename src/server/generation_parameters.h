@@ -13,11 +13,6 @@
 
 namespace qround::server {
 
-struct TokenBias {
-  int32_t token = 0;
-  float bias = 0;
-};
-
 struct GenerationParameters {
   std::string model;         // empty: not given
   SamplingOptions sampling;  // its seed is set when `seed_given`
@@ -25,7 +20,7 @@ struct GenerationParameters {
   std::optional<int64_t> max_tokens;  // none: what the context leaves room for
   std::vector<std::string> stops;
   std::vector<int32_t> stop_token_ids;
-  std::vector<TokenBias> biases;
+  std::vector<LogitBias> biases;
   int64_t n = 1;
   bool ignore_eos = false;
   bool stream = false;

@@ -11,6 +11,7 @@
 // a call.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,9 +30,8 @@ struct OutputPart {
 class OutputParser {
  public:
   struct Options {
-    bool in_reasoning = false;  // the prompt ends inside an open <think>
-    // Parsed only when not empty; must outlive the parser.
-    const std::vector<Tool>* tools = nullptr;
+    bool in_reasoning = false;                       // the prompt ends inside an open <think>
+    std::shared_ptr<const std::vector<Tool>> tools;  // none: nothing is taken for a call
     // The beginning of a call that the prompt already holds ("<tool_call>\n<function=").
     std::string_view begun_call;
   };
@@ -58,7 +58,7 @@ class OutputParser {
   void tell_call(ToolCall call, std::vector<OutputPart>& out);
   bool parses_calls() const { return tools_ != nullptr && !tools_->empty(); }
 
-  const std::vector<Tool>* tools_;
+  std::shared_ptr<const std::vector<Tool>> tools_;
   State state_;
   std::string held_;          // not told yet
   std::string blanks_;        // blanks after what was told; told when more of the same kind follows

@@ -87,12 +87,13 @@ const std::string kRome =
 
 class OutputParserTest : public testing::Test {
  protected:
-  const std::vector<Tool> tools_ = weather_tools();
+  const std::shared_ptr<const std::vector<Tool>> tools_ =
+      std::make_shared<const std::vector<Tool>>(weather_tools());
   const OutputParser::Options plain_ = {};
   const OutputParser::Options thinking_ = {
       .in_reasoning = true, .tools = nullptr, .begun_call = {}};
   const OutputParser::Options with_tools_ = {
-      .in_reasoning = false, .tools = &tools_, .begun_call = {}};
+      .in_reasoning = false, .tools = tools_, .begun_call = {}};
 };
 
 TEST_F(OutputParserTest, PlainTextIsContentWithItsBlanks) {
@@ -176,14 +177,14 @@ TEST_F(OutputParserTest, TheClosingTagOfACallMayBeMissing) {
 
 TEST_F(OutputParserTest, ACallBegunInThePromptIsContinued) {
   const OutputParser::Options forced = {
-      .in_reasoning = false, .tools = &tools_, .begun_call = "<tool_call>\n<function="};
+      .in_reasoning = false, .tools = tools_, .begun_call = "<tool_call>\n<function="};
   expect_for_every_split(
       "get_weather>\n<parameter=city>\nOslo\n</parameter>\n</function>\n</tool_call>", forced,
       {.calls = {R"(get_weather{"city": "Oslo"})"}});
 }
 
 TEST_F(OutputParserTest, ReasoningThenCalls) {
-  const OutputParser::Options both = {.in_reasoning = true, .tools = &tools_, .begun_call = {}};
+  const OutputParser::Options both = {.in_reasoning = true, .tools = tools_, .begun_call = {}};
   expect_for_every_split(
       "I call " + kRome + " now.\n</think>\n\n" + kRome, both,
       {.reasoning = "I call " + kRome + " now.", .calls = {R"(get_weather{"city": "Rome"})"}});

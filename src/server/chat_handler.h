@@ -1,0 +1,12 @@
+// POST /v1/chat/completions.
+#pragma once
+
+#include "server/http_exchange.h"
+#include "server/server_context.h"
+
+namespace qround::server {
+
+// Answers, whole or as a stream. Throws ApiError only before anything was sent.
+void handle_chat(const ServerContext& context, HttpExchange& exchange, const Json& body);
+
+}  // namespace qround::server
