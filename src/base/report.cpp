@@ -10,13 +10,6 @@
 namespace qround {
 namespace {
 
-// Six digits: beyond them errors depend on the processor's vectors.
-double six_digits(double value) {
-  if (value == 0 || !std::isfinite(value)) return 0;
-  const double unit = std::pow(10.0, 5 - std::floor(std::log10(std::fabs(value))));
-  return std::round(value * unit) / unit;
-}
-
 double milliseconds(double seconds) { return std::round(seconds * 1000) / 1000; }
 
 Json error_json(const ErrorSummary& error) {
@@ -29,25 +22,13 @@ Json error_json(const ErrorSummary& error) {
   return json;
 }
 
-Json finding_json(const ReportFinding& finding) {
-  return Json::object({{"rule", finding.rule},
-                       {"severity", finding.severity},
-                       {"tensor", finding.tensor},
-                       {"message", finding.message},
-                       {"expected", finding.expected},
-                       {"actual", finding.actual}});
-}
-
-Json verification_json(const Report& report) {
-  Json::Array findings;
-  for (const ReportFinding& finding : report.findings) findings.push_back(finding_json(finding));
-  return Json::object({{"rules", report.rules_checked},
-                       {"errors", report.rule_errors},
-                       {"warnings", report.rule_warnings},
-                       {"findings", Json(std::move(findings))}});
-}
-
 }  // namespace
+
+double six_digits(double value) {
+  if (value == 0 || !std::isfinite(value)) return 0;
+  const double unit = std::pow(10.0, 5 - std::floor(std::log10(std::fabs(value))));
+  return std::round(value * unit) / unit;
+}
 
 Json to_json(const Report& report) {
   JsonObject recipe, seconds;
@@ -83,16 +64,15 @@ Json to_json(const Report& report) {
        {"seconds", Json(std::move(seconds))},
        {"threads", report.threads},
        {"peak_memory_bytes", report.peak_memory_bytes},
-       {"verification", verification_json(report)}});
+       {"verify", report.verify}});
 }
 
 void write_report(const std::filesystem::path& directory, const Report& report) {
   write_file_atomically(directory / kReportFileName, to_json(report).dump({.indent = 2}) + "\n");
 }
 
-void add_to_report(const std::filesystem::path& file, std::string_view member, Json value) {
-  Json report = Json::object({{"schema", Report::kSchemaVersion}});
-  if (std::filesystem::exists(file)) report = Json::parse_file(file);
+Json read_report(const std::filesystem::path& file) {
+  Json report = Json::parse_file(file);
   const Json* schema = report.find("schema");
   if (schema == nullptr || *schema != Json(Report::kSchemaVersion)) {
     throw Error("not a report of this program's schema")
@@ -100,6 +80,12 @@ void add_to_report(const std::filesystem::path& file, std::string_view member, J
         .expected(fmt::format("schema {}", Report::kSchemaVersion))
         .actual(schema == nullptr ? "none" : schema->dump());
   }
+  return report;
+}
+
+void add_to_report(const std::filesystem::path& file, std::string_view member, Json value) {
+  Json report = std::filesystem::exists(file) ? read_report(file)
+                                              : Json::object({{"schema", Report::kSchemaVersion}});
   report.set(member, std::move(value));
   write_file_atomically(file, report.dump({.indent = 2}) + "\n");
 }

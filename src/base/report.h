@@ -28,12 +28,8 @@ struct TensorError {
   double relative_error = 0;
 };
 
-struct ReportFinding {
-  std::string rule, severity, tensor, message, expected, actual;
-};
-
 struct Report {
-  static constexpr int kSchemaVersion = 1;  // counts up when a member changes its meaning or goes
+  static constexpr int kSchemaVersion = 2;  // counts up when a member changes its meaning or goes
 
   std::string tool_version;
   std::string source;                                     // the directory's last name, not its path
@@ -50,12 +46,23 @@ struct Report {
   std::vector<std::pair<std::string, double>> seconds;  // by phase
   int threads = 0;
   uint64_t peak_memory_bytes = 0;  // anonymous and shared, sampled; file pages apart
-  int64_t rules_checked = 0, rule_errors = 0, rule_warnings = 0;
-  std::vector<ReportFinding> findings;  // the first ten of each rule
+  Json verify;  // what the rules make of the result: verify::to_json of their outcome
+
+  // Of `verify`, which has to be there.
+  int64_t rules_checked() const { return verify.at("checked").as_int(); }
+  int64_t rule_errors() const { return verify.at("errors").as_int(); }
+  int64_t rule_warnings() const { return verify.at("warnings").as_int(); }
 };
+
+// As errors stand in reports: beyond six digits they depend on the processor's vectors. Zero for
+// what is not a number.
+double six_digits(double value);
 
 Json to_json(const Report& report);
 void write_report(const std::filesystem::path& directory, const Report& report);
+
+// Throws Error when the file is no report of this schema.
+Json read_report(const std::filesystem::path& file);
 
 // Sets a member of the report in `file`, which may not exist yet, and leaves the others as they
 // are. Throws Error when the file is no report of this schema.

@@ -95,8 +95,8 @@ void quantize(const fs::path& source, const fs::path& output, const Options& opt
     fmt::print("  {:<22} {:>4} maps, relative error {:.4f} on average, {:.4f} at most\n",
                error.kind, error.count, error.mean, error.max);
   }
-  fmt::print("read back and checked: {} rules, {} errors, {} warnings\n", report.rules_checked,
-             report.rule_errors, report.rule_warnings);
+  fmt::print("read back and checked: {} rules, {} errors, {} warnings\n", report.rules_checked(),
+             report.rule_errors(), report.rule_warnings());
 }
 
 // A first look at what rounding cost; the whole text takes `qround eval`.

@@ -13,6 +13,7 @@
 #include "cli/interrupt.h"
 #include "cli/job_options.h"
 #include "cli/model_location.h"
+#include "cli/record.h"
 #include "eval/evaluation.h"
 #include "eval/row_file.h"
 
@@ -99,15 +100,6 @@ bool within_bounds(const Options& options, const eval::Evaluation& e) {
          kld;
 }
 
-// Figures go into the report that `quantize` left, or into the file that was named.
-void record(const Options& options, const fs::path& directory, const Json& figures) {
-  const fs::path own = directory / kReportFileName;
-  if (!options.report.empty())
-    add_to_report(options.report, "eval", figures);
-  else if (fs::exists(own))
-    add_to_report(own, "eval", figures);
-}
-
 int run(const Options& options) {
   if (options.source.empty() && (options.max_kld || options.max_ppl_ratio))
     throw Error("a bound on the difference to the source needs --source");
@@ -143,7 +135,7 @@ int run(const Options& options) {
     if (!options.json) print_choices(result);
   }
   if (options.json) fmt::print("{}\n", figures.dump({.indent = 2}));
-  record(options, spec.directory, figures);
+  record_results(spec.directory, options.report, "eval", figures);
   return passed ? 0 : exit_status(ErrorKind::check);
 }
 

@@ -50,7 +50,7 @@ int run(const Options& options) {
     fmt::print("{}: {} of {} linear maps are int4; {} became {}; {} rules checked, {} warnings\n",
                options.output, report.linears_quantized, report.linears,
                bytes_text(report.bytes_before), bytes_text(report.bytes_after),
-               report.rules_checked, report.rule_warnings);
+               report.rules_checked(), report.rule_warnings());
   }
   return 0;
 }

@@ -21,7 +21,7 @@ struct Options {
   std::string directory, report, page, card;
 };
 
-Json read_report(const fs::path& file) {
+Json existing_report(const fs::path& file) {
   if (!fs::exists(file)) {
     throw Error("there is no report")
         .file(file)
@@ -29,15 +29,7 @@ Json read_report(const fs::path& file) {
             "`qround quantize` writes one; `qround eval DIR --report FILE` starts one for any "
             "checkpoint");
   }
-  Json report = Json::parse_file(file);
-  const Json* schema = report.find("schema");
-  if (schema == nullptr || *schema != Json(Report::kSchemaVersion)) {
-    throw Error("not a report of this program's schema")
-        .file(file)
-        .expected(fmt::format("schema {}", Report::kSchemaVersion))
-        .actual(schema == nullptr ? "none" : schema->dump());
-  }
-  return report;
+  return read_report(file);
 }
 
 bool holds_mtp(const fs::path& directory) {
@@ -59,7 +51,7 @@ int run(const Options& options) {
   const fs::path directory = model_directory(options.directory);
   const fs::path file =
       options.report.empty() ? directory / kReportFileName : fs::path(options.report);
-  const Json report = read_report(file);
+  const Json report = existing_report(file);
   const fs::path page = options.page.empty() ? directory / "report.html" : fs::path(options.page);
   write_file_atomically(page, report::report_page(report));
   const fs::path card = card_path(options, directory);

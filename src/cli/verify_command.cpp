@@ -5,11 +5,11 @@
 #include <optional>
 
 #include "base/error.h"
-#include "base/report.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/job_options.h"
 #include "cli/model_location.h"
+#include "cli/record.h"
 #include "cli/verify_text.h"
 #include "verify/fix.h"
 #include "verify/verify.h"
@@ -26,23 +26,6 @@ struct Options {
 
   Threads thread_count() const { return threads > 0 ? Threads{threads} : Threads::all(); }
 };
-
-// Results go into the report that `quantize` left, or into the file that was named.
-void record(const Options& options, const std::filesystem::path& directory,
-            const verify::Outcome& outcome) {
-  const std::filesystem::path own = directory / kReportFileName;
-  std::error_code ignored;
-  if (!options.report.empty()) {
-    add_to_report(options.report, "verify", to_json(outcome));
-  } else if (std::filesystem::exists(own, ignored)) {
-    try {
-      add_to_report(own, "verify", to_json(outcome));
-    } catch (
-        const Error& error) {  // a directory that may only be read can be verified all the same
-      fmt::print(stderr, "qround: the report was left as it is: {}\n", error.message());
-    }
-  }
-}
 
 int check(const Options& options) {
   if (options.directory.empty())
@@ -64,7 +47,7 @@ int check(const Options& options) {
                                                .threads = options.thread_count(),
                                                .stop = &interrupt_flag()},
                                               progress);
-  record(options, directory, outcome);
+  record_results(directory, options.report, "verify", to_json(outcome));
   if (options.json) {
     fmt::print("{}\n", to_json(outcome).dump({.indent = 2}));
   } else {

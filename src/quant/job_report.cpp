@@ -59,33 +59,17 @@ Report start_report(const PlannedJob& job) {
   return report;
 }
 
-void add_outcome(const verify::Outcome& outcome, Report& report) {
-  report.rules_checked = outcome.checked();
-  report.rule_errors = outcome.count(verify::Severity::error);
-  report.rule_warnings = outcome.count(verify::Severity::warning);
+void throw_if_failed(const PlannedJob& job, const verify::Outcome& outcome) {
   for (const verify::RuleOutcome& rule : outcome.rules) {
-    for (const verify::Finding& finding : rule.findings.first()) {
-      report.findings.push_back({.rule = rule.rule,
-                                 .severity = std::string(severity_name(rule.severity)),
-                                 .tensor = finding.tensor,
-                                 .message = finding.message,
-                                 .expected = finding.expected,
-                                 .actual = finding.actual});
-    }
-  }
-}
-
-void throw_if_failed(const PlannedJob& job, const Report& report) {
-  if (report.rule_errors == 0) return;
-  for (const ReportFinding& finding : report.findings) {
-    if (finding.severity != severity_name(verify::Severity::error)) continue;
-    throw Error(fmt::format("the written checkpoint breaks {} rules' conditions, first '{}': {}",
-                            report.rule_errors, finding.rule, finding.message),
+    if (rule.severity != verify::Severity::error || rule.findings.count() == 0) continue;
+    const verify::Finding& first = rule.findings.first().front();
+    throw Error(fmt::format("the written checkpoint is wrong in {} places, first by rule '{}': {}",
+                            outcome.count(verify::Severity::error), rule.rule, first.message),
                 ErrorKind::check)
         .file(job.spec.output)
-        .tensor(finding.tensor)
-        .expected(finding.expected)
-        .actual(finding.actual)
+        .tensor(first.tensor)
+        .expected(first.expected)
+        .actual(first.actual)
         .hint("all findings stand in report.json");
   }
 }

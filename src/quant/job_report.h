@@ -18,9 +18,7 @@ std::vector<std::pair<std::string, Json>> recipe_members(const JobSpec& spec);
 // Everything the plan knows.
 Report start_report(const PlannedJob& job);
 
-void add_outcome(const verify::Outcome& outcome, Report& report);
-
 // Throws Error of kind `check` for the first finding of severity error.
-void throw_if_failed(const PlannedJob& job, const Report& report);
+void throw_if_failed(const PlannedJob& job, const verify::Outcome& outcome);
 
 }  // namespace qround::quant

@@ -307,18 +307,18 @@ Report run_job(const PlannedJob& job, Progress& progress, const std::atomic<bool
   const double before = run.seconds_of_earlier_runs();
   report.seconds.emplace_back("quantize", before + total.seconds());
   const Stopwatch checking;
-  add_outcome(verify::run({.directory = job.spec.output,
-                           .source = &job.source,
-                           .threads = job.spec.threads,
-                           .stop = stop},
-                          progress),
-              report);
+  const verify::Outcome outcome = verify::run({.directory = job.spec.output,
+                                               .source = &job.source,
+                                               .threads = job.spec.threads,
+                                               .stop = stop},
+                                              progress);
+  report.verify = to_json(outcome);
   report.seconds.emplace_back("verify", checking.seconds());
   report.seconds.emplace_back("total", before + total.seconds());
   report.peak_memory_bytes = memory.peak_bytes();
   write_report(job.spec.output, report);
   JobJournal::remove(job.spec.output);
-  throw_if_failed(job, report);
+  throw_if_failed(job, outcome);
   return report;
 }
 

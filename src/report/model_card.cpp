@@ -151,9 +151,9 @@ std::string model_card(const Json& report, std::string_view directory_name, bool
                         text_or(member(report, {"tool", "version"}), ""));
   text += what_was_done(report);
   if (eval != nullptr) text += measurements(*eval);
-  if (const Json* checked = report.find("verification")) {
-    text += fmt::format("After writing, {} rules were checked: {} errors, {} warnings.\n\n",
-                        number(checked->find("rules"), 6), number(checked->find("errors"), 6),
+  if (const Json* checked = report.find("verify")) {
+    text += fmt::format("`qround verify`: {} rules checked, {} errors, {} warnings.\n\n",
+                        number(checked->find("checked"), 6), number(checked->find("errors"), 6),
                         number(checked->find("warnings"), 6));
   }
   return text + loading(directory_name, has_mtp);

@@ -107,10 +107,10 @@ std::string tiles(const Json& report) {
     if (const Json* top = member(*lane, {"top_agreement", "value"}))
       html += tile(number_html(top, 4), "of rows: same top token");
   }
-  if (const Json* errors = member(report, {"verification", "errors"})) {
-    html += tile(number_html(errors),
-                 "errors, " + number_html(member(report, {"verification", "warnings"})) +
-                     " warnings after writing");
+  if (const Json* errors = member(report, {"verify", "errors"})) {
+    html +=
+        tile(number_html(errors), "errors, " + number_html(member(report, {"verify", "warnings"})) +
+                                      " warnings by verify");
   }
   return "<div class=\"tiles\">\n" + html + "</div>\n";
 }
@@ -325,17 +325,18 @@ std::string ablations(const Json& eval) {
 }
 
 // What `qround verify` said: verdicts by consumer, then the rules that found something.
-std::string verdicts(const Json& verify) {
+std::string verdicts(const Json* verify) {
+  if (verify == nullptr) return "";
   std::string html =
       fmt::format("<p>qround verify: {} rules, {} errors, {} warnings.</p>\n",
-                  number_html(verify.find("checked")), number_html(verify.find("errors")),
-                  number_html(verify.find("warnings")));
+                  number_html(verify->find("checked")), number_html(verify->find("errors")),
+                  number_html(verify->find("warnings")));
   std::vector<std::vector<std::string>> consumers, rules;
-  for (const Json& one : array_of(verify.find("consumers"))) {
+  for (const Json& one : array_of(verify->find("consumers"))) {
     consumers.push_back({text_of(one.find("consumer")), number_html(one.find("tp")),
                          text_of(one.find("verdict")), text_of(one.find("text"))});
   }
-  for (const Json& rule : array_of(verify.find("rules"))) {
+  for (const Json& rule : array_of(verify->find("rules"))) {
     if (number_or(rule.find("count"), 0) == 0) continue;
     const Json::Array& found = array_of(rule.find("findings"));
     rules.push_back({text_of(rule.find("rule")), text_of(rule.find("severity")),
@@ -344,22 +345,6 @@ std::string verdicts(const Json& verify) {
   }
   return html + table({"consumer", "tensor parallel", "verdict", ""}, consumers) +
          table({"rule", "severity", "findings", "the first one"}, rules);
-}
-
-std::string findings(const Json& report) {
-  std::string html;
-  if (const Json* found = report.find("verification")) {
-    html += fmt::format("<p>{} rules checked after writing: {} errors, {} warnings.</p>\n",
-                        number_html(found->find("rules")), number_html(found->find("errors")),
-                        number_html(found->find("warnings")));
-    std::vector<std::vector<std::string>> rows;
-    for (const Json& one : array_of(found->find("findings")))
-      rows.push_back({text_of(one.find("rule")), text_of(one.find("severity")),
-                      text_of(one.find("tensor")), text_of(one.find("message"))});
-    html += table({"rule", "severity", "tensor", "finding"}, rows);
-  }
-  if (const Json* verify = report.find("verify")) html += verdicts(*verify);
-  return html;
 }
 
 // Facts that are only listed.
@@ -402,7 +387,7 @@ std::string report_page(const Json& report) {
   body += section("Error of weights", errors(report));
   body += section("Expert coverage", coverage(report));
   body += section("What each class costs", ablations(eval));
-  body += section("Verification", findings(report));
+  body += section("Verification", verdicts(report.find("verify")));
   body += section("Time and memory", listed(report, {"seconds", "threads", "peak_memory_bytes"}) +
                                          listed(eval, {"seconds", "threads", "peak_memory_bytes"}));
   body += section("Recipe", listed(report, {"recipe"}));

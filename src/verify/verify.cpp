@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/report.h"
 #include "verify/loading.h"
 #include "verify/rules.h"
 #include "verify/weight_scan.h"
@@ -223,12 +224,6 @@ Json verdicts_json(const Outcome& outcome) {
                       {"release", verdict.release.empty() ? Json() : Json(verdict.release)}}));
   }
   return verdicts;
-}
-
-double six_digits(double value) {
-  if (value == 0 || !std::isfinite(value)) return 0;
-  const double unit = std::pow(10.0, 5 - std::floor(std::log10(std::fabs(value))));
-  return std::round(value * unit) / unit;
 }
 
 Json facts_json(const Facts& facts) {

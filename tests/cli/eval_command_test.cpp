@@ -68,7 +68,7 @@ TEST_F(EvalCommand, FiguresGoIntoTheReportAndItsPage) {
   const std::string report = (folder / "report.json").string();
   ASSERT_EQ(run(beside_source() + " --limit 2 --draft-prompts 0 -q --report " + report).status, 0);
   const Json written = Json::parse_file(report);
-  EXPECT_EQ(written.at("schema").as_int(), 1);
+  EXPECT_EQ(written.at("schema").as_int(), 2);
   EXPECT_EQ(written.at("eval").at("windows").as_int(), 2);
   const std::string page = (folder / "page.html").string(), card = (folder / "card.md").string();
   const ProgramResult made =

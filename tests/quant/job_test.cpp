@@ -42,9 +42,9 @@ bool same_bytes(const TensorView& a, const TensorView& b) {
 TEST(Job, QuantizesPocketAndFindsNothingWrong) {
   const TestDirectory directory;
   const Report report = quantize(job_spec(pocket(), directory / "out"));
-  EXPECT_EQ(report.rule_errors, 0);
-  EXPECT_EQ(report.rule_warnings, 0);
-  EXPECT_GE(report.rules_checked, 11);
+  EXPECT_EQ(report.rule_errors(), 0);
+  EXPECT_EQ(report.rule_warnings(), 0);
+  EXPECT_GE(report.rules_checked(), 11);
   EXPECT_EQ(report.linears_quantized, 4 * 8 * 3 + 3 * 3 + 4);
   EXPECT_EQ(report.tensors_before, 124);
   ASSERT_FALSE(report.errors.empty());
@@ -130,7 +130,7 @@ TEST(Job, SplitsShardsAtTheGivenSize) {
   const TestDirectory directory;
   JobSpec spec = job_spec(pocket(), directory / "out");
   spec.max_shard_bytes = 1 << 20;
-  EXPECT_EQ(quantize(spec).rule_errors, 0);
+  EXPECT_EQ(quantize(spec).rule_errors(), 0);
   EXPECT_GT(Checkpoint::open(directory / "out").files().size(), 5u);
 }
 
@@ -141,7 +141,7 @@ TEST(Job, QuantizesTheMtpLayerOnRequest) {
   EXPECT_THROW(plan_job(spec), Error);  // rounding to nearest has to be asked for
   spec.mtp_rtn = true;
   const Report report = quantize(spec);
-  EXPECT_EQ(report.rule_errors, 0);
+  EXPECT_EQ(report.rule_errors(), 0);
   EXPECT_EQ(report.mtp_linears_quantized, 8 * 3 + 4 + 3);
   const Json config = Json::parse_file(directory / "out/quantization_config.json");
   EXPECT_EQ(config.at("block_name_to_quantize"),
@@ -158,7 +158,7 @@ TEST(Job, WritesKeptExpertsOfTextBlocksOneByOne) {
   const TestDirectory directory;
   JobSpec spec = job_spec(pocket(), directory / "out");
   spec.policy.rules = {{PolicyRule::Action::keep, "*.layers.2.mlp.experts"}};
-  EXPECT_EQ(quantize(spec).rule_errors, 0);
+  EXPECT_EQ(quantize(spec).rule_errors(), 0);
   const Checkpoint source = Checkpoint::open(pocket()), out = Checkpoint::open(directory / "out");
   const std::string experts = "model.language_model.layers.2.mlp.experts";
   const TensorView fused = source.view(experts + ".gate_up_proj").slice(5);
@@ -244,7 +244,7 @@ TEST(Job, KeepsAWeightThatIsNotANumberWhenAskedTo) {
   overwrite_tensor(source, module + ".weight", 0, {"\xC0\x7F", 2});
   JobSpec spec = job_spec(source, directory / "out");
   spec.policy.rules = {{PolicyRule::Action::keep, module}};
-  EXPECT_EQ(quantize(spec).rule_errors, 0);
+  EXPECT_EQ(quantize(spec).rule_errors(), 0);
 }
 
 TEST(Job, StopsWhenAskedToAndCleansUp) {
@@ -324,7 +324,7 @@ TEST(Job, LeavesNothingThatLooksFinishedWhenKilled) {
   EXPECT_GT(n_killed_midway, 0) << "no kill hit a running job";
   // What is left does not stand in the way of the next run.
   if (!fs::exists(output / kIndexFileName)) {
-    EXPECT_EQ(quantize(job_spec(pocket(), output)).rule_errors, 0);
+    EXPECT_EQ(quantize(job_spec(pocket(), output)).rule_errors(), 0);
   }
 }
 

@@ -62,7 +62,7 @@ TEST(OptimizedRtn, WithoutTextComesCloserToTheWeightsThanPlainRounding) {
   JobSpec spec = job_spec(pocket(), directory / "searched");
   spec.search = ops::ScaleGrid::bf16;
   const Report searched = quantize(spec);
-  EXPECT_EQ(searched.rule_errors, 0);
+  EXPECT_EQ(searched.rule_errors(), 0);
   ASSERT_FALSE(searched.errors.empty());
   for (const ErrorSummary& error : searched.errors)
     EXPECT_LT(error.mean, 0.97 * mean_error(plain, error.kind)) << error.kind;
@@ -82,7 +82,7 @@ JobSpec with_text(const std::filesystem::path& output, int64_t length) {
 TEST(OptimizedRtn, WithTextLowersTheErrorOfEveryBlock) {
   const TestDirectory directory;
   const Report report = quantize(with_text(directory / "out", 64));
-  EXPECT_EQ(report.rule_errors, 0);
+  EXPECT_EQ(report.rule_errors(), 0);
   const Json tuning = report.tuning;
   ASSERT_EQ(tuning.at("blocks").as_array().size(), 4u);
   for (const Json& block : tuning.at("blocks").as_array())
@@ -198,7 +198,7 @@ TEST(MtpTuning, LearnsTheRoundingOfTheHeadFromItsTrueInputs) {
   spec.recipe->batch = 4;
   spec.policy.rules = {{PolicyRule::Action::quantize, "mtp.layers.*"}};
   const Report report = quantize(spec);
-  EXPECT_EQ(report.rule_errors, 0);
+  EXPECT_EQ(report.rule_errors(), 0);
   EXPECT_EQ(report.mtp_linears_quantized, 8 * 3 + 4 + 3);
   const Json& head = report.tuning.at("blocks").as_array().back();
   EXPECT_EQ(head.at("part").as_string(), "mtp");

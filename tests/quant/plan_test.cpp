@@ -108,7 +108,7 @@ TEST(Plan, NamesTensorsThatTheNetworkDoesNotKnow) {
   write_file_atomically(source / kIndexFileName, index.dump());
   const JobSpec spec = job_spec(source, directory / "out");
   EXPECT_THAT(plan_text(plan_job(spec).plan), HasSubstr("extra.weight"));
-  EXPECT_EQ(quantize(spec).rule_errors, 0);
+  EXPECT_EQ(quantize(spec).rule_errors(), 0);
   EXPECT_NE(Checkpoint::open(directory / "out").find("extra.weight"), nullptr);
 }
 

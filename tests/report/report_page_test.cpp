@@ -15,7 +15,7 @@ namespace {
 
 Json sample_report() {
   return Json::parse(R"({
-    "schema": 1, "tool": {"name": "qround", "version": "0.0"},
+    "schema": 2, "tool": {"name": "qround", "version": "0.0"},
     "source": {"name": "A <b>&model", "config_sha256": "aa", "index_sha256": null},
     "recipe": {"scheme": "int4", "group_size": 128, "seed": 42},
     "tuning": {"data_sha256": "dd", "blocks": [
@@ -29,9 +29,9 @@ Json sample_report() {
       "max": 0.09}], "by_kind_and_block": [{"kind": "q_proj", "block": 1, "count": 2, "min": 0.07,
       "mean": 0.08, "max": 0.09}], "worst": []},
     "seconds": {"quantize": 12.5}, "threads": 2, "peak_memory_bytes": 76300001,
-    "verification": {"rules": 30, "errors": 0, "warnings": 1, "findings": [
-      {"rule": "R1", "severity": "warning", "tensor": "t", "message": "<script>", "expected": "",
-       "actual": ""}]},
+    "verify": {"schema": 1, "passed": true, "checked": 30, "errors": 0, "warnings": 1, "rules": [
+      {"rule": "R1", "severity": "warning", "count": 1, "findings": [
+       {"tensor": "t", "message": "<script>", "expected": "", "actual": ""}]}], "consumers": []},
     "eval": {"directory": "out", "source": "src", "data": {"name": "t.txt", "sha256": "ee",
       "tokens": 1000, "tokens_sha256": "ff"}, "protocol": {"text": "windows of 256"}, "windows": 4,
       "interval": "95 %", "lanes": [
@@ -104,7 +104,7 @@ TEST(ReportPage, NeedsNothingFromTheNetwork) {
 }
 
 TEST(ReportPage, AnEmptyReportIsAPage) {
-  const std::string page = report_page(Json::parse("{\"schema\": 1}"));
+  const std::string page = report_page(Json::parse("{\"schema\": 2}"));
   EXPECT_NE(page.find("</html>"), std::string::npos);
   EXPECT_EQ(page.find("<h2>"), std::string::npos);
 }
@@ -121,7 +121,7 @@ TEST(ModelCard, StatesWhatWasMeasuredAndNothingElse) {
   EXPECT_NE(card.find("0.000358 (0.00026 – 0.0005)"), std::string::npos) << card;
   EXPECT_NE(card.find("num_speculative_tokens"), std::string::npos);
   EXPECT_NE(card.find(kCardMark), std::string::npos);
-  const std::string bare = model_card(Json::parse("{\"schema\": 1}"), "out-int4", false);
+  const std::string bare = model_card(Json::parse("{\"schema\": 2}"), "out-int4", false);
   EXPECT_EQ(bare.find("Measured"), std::string::npos);
   EXPECT_EQ(bare.find("num_speculative_tokens"), std::string::npos);
 }
