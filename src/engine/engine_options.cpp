@@ -94,7 +94,9 @@ MemoryPlan plan_memory(const Model& model, const EngineOptions& options) {
   // No more pages than all sequences and as much again for the cache can fill.
   const uint64_t most =
       2 * plan.sequences * static_cast<uint64_t>(pages_for(context + 1 + DraftOptions::kMaxDepth));
-  plan.kv_pages = std::min(most, (budget - states - plan.prefix_cache_bytes) / plan.kv_page_bytes);
+  // Without attention layers pages take nothing.
+  const uint64_t for_pages = budget - states - plan.prefix_cache_bytes;
+  plan.kv_pages = plan.kv_page_bytes == 0 ? most : std::min(most, for_pages / plan.kv_page_bytes);
   return plan;
 }
 

@@ -361,9 +361,9 @@ void Scheduler::choose_token(Running& running, std::span<float> logits) {
       running.ended = FinishReason::context_full;
     }
   } catch (const Error& error) {
-    end(running, FinishReason::failed, error);
+    fail(running, error);
   } catch (const std::exception& error) {
-    end(running, FinishReason::failed, Error(error.what()));
+    fail(running, Error(error.what()));
   }
 }
 
@@ -428,9 +428,9 @@ void Scheduler::keep_prefix(Running& running) {
   cache_.insert(std::move(prefix));
 }
 
-void Scheduler::end(Running& running, FinishReason reason, std::optional<Error> error) {
-  running.ended = reason;
-  running.error = std::move(error);
+void Scheduler::fail(Running& running, const Error& error) {
+  running.ended = FinishReason::failed;
+  running.error = error;
 }
 
 void Scheduler::end_finished() {
@@ -460,14 +460,13 @@ void Scheduler::finish(Running& running) {
 
 void Scheduler::cancel_all() {
   for (const std::shared_ptr<RequestRecord>& record : queue_) record->cancel();
-  for (const std::unique_ptr<Running>& running : running_) end(*running, FinishReason::cancelled);
+  for (const std::unique_ptr<Running>& running : running_) running->ended = FinishReason::cancelled;
   end_finished();
   admit();
 }
 
 void Scheduler::fail_all(const Error& error) {
-  for (const std::unique_ptr<Running>& running : running_)
-    end(*running, FinishReason::failed, error);
+  for (const std::unique_ptr<Running>& running : running_) fail(*running, error);
   end_finished();
 }
 

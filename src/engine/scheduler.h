@@ -62,7 +62,7 @@ class Scheduler {
   void keep_prefixes();
   void keep_prefix(Running& running);
   void end_finished();
-  void end(Running& running, FinishReason reason, std::optional<Error> error = std::nullopt);
+  void fail(Running& running, const Error& error);
   void finish(Running& running);
   bool drafts_possible(const Request& request) const;
 
