@@ -70,6 +70,10 @@ struct OpContext {
   Threads threads;
   Workspace& workspace;
   Activations activations = Activations::f32;
+  // f32 inputs and dense weights: the faster way for many rows, whatever their number. The bits of
+  // a row differ between the two ways and depend on nothing else, so whoever runs the same tokens
+  // in batches of different sizes decides once.
+  bool many_rows = false;
 };
 
 }  // namespace qround::ops

@@ -89,11 +89,11 @@ class Run {
 
   // The mean squared error of a batch; the gradient of its output stays for `step`.
   double forward(const std::vector<int64_t>& samples) {
-    for (size_t i = 0; i < samples.size(); ++i) {
+    parallel_for(executor_.context.threads, samples.size(), [&](size_t i, int) {
       const auto place = static_cast<int64_t>(i) * sample_floats();
       std::copy_n(data_.inputs.sample(samples[i]), sample_floats(), x_.data() + place);
       std::copy_n(data_.targets.sample(samples[i]), sample_floats(), target_.data() + place);
-    }
+    });
     training_.forward(weights_, x_.data(), y_.data(), executor_);
     return squared_error({y_.data(), target_.data(), recipe_.batch * data_.length, config_.hidden},
                          recipe_.loss_weight, dy_.data(), executor_.context.threads);
@@ -343,14 +343,16 @@ void forward_samples(const ModelConfig& config, const BlockWeights& weights,
                      ActivationStore& states, TrainingBatch batch, const Executor& executor) {
   const int64_t floats = batch.length * config.hidden;
   std::vector<float> x(static_cast<size_t>(batch.sequences * floats)), y(x.size());
+  std::optional<BlockTraining> pass;
   for (int64_t first = 0; first < states.samples(); first += batch.sequences) {
     const int64_t count = std::min(batch.sequences, states.samples() - first);
     for (int64_t i = 0; i < count; ++i)
       std::copy_n(states.sample(first + i), floats, x.data() + i * floats);
     for (int64_t next = first + count; next < std::min(states.samples(), first + 2 * count); ++next)
       states.prefetch(next);
-    BlockTraining pass(config, mixer_kind(weights), {count, batch.length});
-    pass.forward(weights, x.data(), y.data(), executor);
+    if (!pass || pass->batch().sequences != count)
+      pass.emplace(config, mixer_kind(weights), TrainingBatch{count, batch.length});
+    pass->forward(weights, x.data(), y.data(), executor);
     for (int64_t i = 0; i < count; ++i)
       std::copy_n(y.data() + i * floats, floats, states.sample(first + i));
   }

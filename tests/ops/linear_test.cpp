@@ -19,10 +19,11 @@ constexpr Shape kShapes[] = {{8, 32, 32},     {64, 64, 32},   {72, 96, 32},  {12
 constexpr int64_t kRows[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 64, 65, 130};
 
 std::vector<float> run(LinearFunction* linear, const Weight& weight, const std::vector<float>& x,
-                       int64_t rows, int threads) {
+                       int64_t rows, int threads, bool many_rows = false) {
   Workspace workspace;
   std::vector<float> y(static_cast<size_t>(rows * outputs(weight)), NAN);
-  linear(weight, x.data(), rows, y.data(), {.threads = {threads}, .workspace = workspace});
+  linear(weight, x.data(), rows, y.data(),
+         {.threads = {threads}, .workspace = workspace, .many_rows = many_rows});
   return y;
 }
 
@@ -53,9 +54,10 @@ TEST(Linear, FastVersionEqualsDefinitionForAllFormatsAndOddShapes) {
         RandomValues random(seed++);
         const RandomWeight w(format, shape.n, shape.k, random, shape.group_size);
         const auto x = random.normal(rows * shape.k);
-        expect_close(run(cpu::linear, w.weight(), x, rows, 2),
-                     run(ref::linear, w.weight(), x, rows, 1), tolerances(w.weight(), x, rows),
-                     random.seed());
+        const auto expected = run(ref::linear, w.weight(), x, rows, 1);
+        for (const bool many_rows : {false, true})
+          expect_close(run(cpu::linear, w.weight(), x, rows, 2, many_rows), expected,
+                       tolerances(w.weight(), x, rows), random.seed());
       }
 }
 
@@ -97,14 +99,17 @@ TEST(Linear, ARowsBitsDoNotDependOnItsNeighbours) {
                                       << " K " << shape.k);
       const RandomWeight w(format, shape.n, shape.k, random, shape.group_size);
       const auto x = random.normal(70 * shape.k);
-      const auto together = run(cpu::linear, w.weight(), x, 70, 1);
-      for (const int64_t rows : {1, 2, 3, 5, 8, 9, 40})
-        for (const int64_t t : {0, 1, 5, 29}) {
-          const std::vector<float> part(x.begin() + t * shape.k, x.begin() + (t + rows) * shape.k);
-          const auto alone = run(cpu::linear, w.weight(), part, rows, 1);
-          EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + t * shape.n))
-              << rows << " rows from " << t;
-        }
+      for (const bool many_rows : {false, true}) {
+        const auto together = run(cpu::linear, w.weight(), x, 70, 1, many_rows);
+        for (const int64_t rows : {1, 2, 3, 5, 8, 9, 40})
+          for (const int64_t t : {0, 1, 5, 29}) {
+            const std::vector<float> part(x.begin() + t * shape.k,
+                                          x.begin() + (t + rows) * shape.k);
+            const auto alone = run(cpu::linear, w.weight(), part, rows, 1, many_rows);
+            EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + t * shape.n))
+                << rows << " rows from " << t << (many_rows ? ", the way for many" : "");
+          }
+      }
     }
 }
 

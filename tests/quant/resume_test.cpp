@@ -82,6 +82,9 @@ Error stopped_after(const JobSpec& spec, std::string_view text) {
   return Error("");
 }
 
+// The line that ends the writing of short_job: all iterations of all blocks.
+constexpr std::string_view kPublished = "quantize: 8 in";
+
 fs::path partial(const fs::path& output) { return output / ShardWriter::kPartialFolder; }
 
 size_t steps_done(const fs::path& output) {
@@ -220,7 +223,7 @@ TEST_F(Resume, RefusesADamagedJournal) {
 
 // A run that was killed while it published has shards on both sides, or an index and no report.
 TEST_F(Resume, FinishesWhatWasPublishedButNotChecked) {
-  stopped_after(short_job(directory_ / "late"), "quantize:");
+  stopped_after(short_job(directory_ / "late"), kPublished);
   const fs::path late = directory_ / "late";
   EXPECT_TRUE(fs::exists(late / kIndexFileName));
   EXPECT_TRUE(fs::exists(partial(late) / "journal"));
@@ -230,7 +233,7 @@ TEST_F(Resume, FinishesWhatWasPublishedButNotChecked) {
 }
 
 TEST_F(Resume, TakesBackAShardThatWasPublishedWithoutAnIndex) {
-  stopped_after(short_job(directory_ / "late"), "quantize:");
+  stopped_after(short_job(directory_ / "late"), kPublished);
   const fs::path late = directory_ / "late";
   fs::remove(late / kIndexFileName);
   quantize(short_job(late));
@@ -240,7 +243,7 @@ TEST_F(Resume, TakesBackAShardThatWasPublishedWithoutAnIndex) {
 TEST(ResumeOfPlainRounding, FinishesWhatWasPublishedButNotChecked) {
   const TestDirectory directory;
   const JobSpec spec = job_spec(pocket(), directory / "out");
-  stopped_after(spec, "quantize:");
+  stopped_after(spec, "quantize: 13.8 MB in");
   const Report report = quantize(spec);
   EXPECT_EQ(report.errors.empty(), false);
   quantize(job_spec(pocket(), directory / "undisturbed"));

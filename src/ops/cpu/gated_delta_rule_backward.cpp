@@ -42,7 +42,12 @@ void multiply(Block x, Block b, Block y, bool accumulate) {
 
 // xᵀ, written to `memory`, rows of `stride` floats.
 Block transposed(Block x, float* memory, int64_t stride) {
-  transpose({x.data, memory, x.rows, x.columns, x.stride, stride});
+  transpose({.from = x.data,
+             .to = memory,
+             .rows = x.rows,
+             .columns = x.columns,
+             .from_stride = x.stride,
+             .to_stride = stride});
   return {memory, x.columns, x.rows, stride};
 }
 

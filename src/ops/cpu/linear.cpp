@@ -73,7 +73,8 @@ void linear(const Weight& weight, const float* x, int64_t rows, float* y,
                                .rows = std::min(kShareRows, rows - row),
                                .begin = column,
                                .end = std::min(n_outputs, column + width),
-                               .y_stride = n_outputs},
+                               .y_stride = n_outputs,
+                               .many_rows = context.many_rows},
                               scratch.data() + kShareScratchFloats * static_cast<size_t>(worker));
                });
 }

@@ -8,6 +8,7 @@
 #include "ops/cpu/int4_rows.h"
 #include "ops/cpu/int4_strip.h"
 #include "ops/cpu/matrix_product.h"
+#include "ops/cpu/transpose.h"
 
 namespace qround::ops::cpu {
 namespace {
@@ -21,7 +22,7 @@ constexpr int64_t kFewInt4Rows = 8;
 // Rows of x that stay in the second-level cache beside a share's weights.
 constexpr int64_t kCachedFloats = 64 * 1024;
 
-void dense_share(const DenseWeight& weight, const LinearShare& share) {
+void few_rows_share(const DenseWeight& weight, const LinearShare& share) {
   const auto* data = static_cast<const std::byte*>(weight.data);
   const int64_t row_bytes = weight.k * static_cast<int64_t>(dtype_bytes(weight.dtype));
   const int64_t block = std::max<int64_t>(4, kCachedFloats / weight.k / 4 * 4);
@@ -49,14 +50,31 @@ void few_rows_share(const Int4Weight& weight, const LinearShare& share) {
                       .y_stride = share.y_stride});
 }
 
-void many_rows_share(const Int4Weight& weight, const LinearShare& share, float* strip) {
+void make_strip(const Int4Weight& weight, const StripRange& range, float* strip) {
+  make_int4_strip(weight, range, strip);
+}
+
+void make_strip(const DenseWeight& weight, const StripRange& range, float* strip) {
+  const auto element_bytes = static_cast<int64_t>(dtype_bytes(weight.dtype));
+  transpose({.dtype = weight.dtype,
+             .from = static_cast<const std::byte*>(weight.data) +
+                     (range.n_begin * weight.k + range.k_begin) * element_bytes,
+             .to = strip,
+             .rows = range.n_end - range.n_begin,
+             .columns = range.k_end - range.k_begin,
+             .from_stride = weight.k,
+             .to_stride = kStripWidth});
+}
+
+template <class Weight>
+void many_rows_share(const Weight& weight, const LinearShare& share, float* strip) {
   for (int64_t k = 0; k < weight.k; k += kStripDepth)
     for (int64_t n = share.begin; n < share.end; n += kStripWidth) {
       const StripRange range{.n_begin = n,
                              .n_end = std::min(share.end, n + kStripWidth),
                              .k_begin = k,
                              .k_end = std::min(weight.k, k + kStripDepth)};
-      make_int4_strip(weight, range, strip);
+      make_strip(weight, range, strip);
       multiply({.x = share.x + k,
                 .b = strip,
                 .y = share.y + n,
@@ -75,7 +93,10 @@ void many_rows_share(const Int4Weight& weight, const LinearShare& share, float* 
 int64_t share_width(int64_t n_outputs) { return n_outputs >= 2048 ? 256 : 128; }
 
 void linear_share(const LinearShare& share, float* scratch) {
-  if (const auto* dense = std::get_if<DenseWeight>(share.weight)) return dense_share(*dense, share);
+  if (const auto* dense = std::get_if<DenseWeight>(share.weight)) {
+    if (share.many_rows) return many_rows_share(*dense, share, scratch);
+    return few_rows_share(*dense, share);
+  }
   const auto& int4 = std::get<Int4Weight>(*share.weight);
   if (share.rows <= kFewInt4Rows && has_word_groups(int4)) return few_rows_share(int4, share);
   many_rows_share(int4, share, scratch);

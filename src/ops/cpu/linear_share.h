@@ -16,6 +16,7 @@ struct LinearShare {
   int64_t rows = 0;
   int64_t begin = 0, end = 0;  // begin is a multiple of 8
   int64_t y_stride = 0;
+  bool many_rows = false;  // OpContext::many_rows
 };
 
 // Outputs of one share; a multiple of 64, so shares cut no word of zeros and no cache line of y.

@@ -63,6 +63,7 @@ struct Buffers {
   std::span<float> up;     // [T * A, I]
   std::span<float> y;      // [T * A, H]
   std::span<float> scratch;
+  bool many_rows = false;
 
   float* scratch_of(int worker) const {
     return scratch.data() + kShareScratchFloats * static_cast<size_t>(worker);
@@ -92,7 +93,8 @@ void inner_share(const ExpertsArgs& args, const ExpertGrouping::Group& group, in
                     .rows = group.end - group.begin,
                     .begin = begin,
                     .end = end,
-                    .y_stride = width};
+                    .y_stride = width,
+                    .many_rows = buffers.many_rows};
   linear_share(share, buffers.scratch_of(worker));
   share.weight = &up_weight;
   share.y = buffers.up.data() + group.begin * width;
@@ -112,7 +114,8 @@ void down_share(const ExpertsArgs& args, const ExpertGrouping::Group& group, int
                 .rows = group.end - group.begin,
                 .begin = begin,
                 .end = end,
-                .y_stride = args.hidden},
+                .y_stride = args.hidden,
+                .many_rows = buffers.many_rows},
                buffers.scratch_of(worker));
 }
 
@@ -163,7 +166,8 @@ void experts(const ExpertsArgs& args, const OpContext& context) {
                         .up = scope.take<float>(n_choices * static_cast<size_t>(width)),
                         .y = scope.take<float>(n_choices * hidden),
                         .scratch = scope.take<float>(kShareScratchFloats *
-                                                     static_cast<size_t>(context.threads.count))};
+                                                     static_cast<size_t>(context.threads.count)),
+                        .many_rows = context.many_rows};
   gather_inputs(args, grouping, buffers, context.threads);
   for_each_share(context.threads, grouping, width,
                  [&](const ExpertGrouping::Group& group, int64_t begin, int64_t end, int worker) {

@@ -186,7 +186,8 @@ void forward_wave(const GroupedExpertsArgs& args, const Wave& wave, std::span<fl
                         .rows = s.rows,
                         .begin = s.begin,
                         .end = s.end,
-                        .y_stride = width},
+                        .y_stride = width,
+                        .many_rows = true},
                        of_worker);
         };
         project(expert.gate, args.gate);
@@ -208,7 +209,8 @@ void forward_wave(const GroupedExpertsArgs& args, const Wave& wave, std::span<fl
                       .rows = s.rows,
                       .begin = s.begin,
                       .end = s.end,
-                      .y_stride = args.hidden},
+                      .y_stride = args.hidden,
+                      .many_rows = true},
                      of_worker);
       });
   of_wave.add_to_tokens(rows.data(), args.weights, args.out);

@@ -5,6 +5,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "ops/cpu/weight_load-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace qround::ops::cpu::HWY_NAMESPACE {
 namespace {
@@ -12,12 +14,12 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 #if HWY_TARGET != HWY_SCALAR
 // A square of four.
-HWY_INLINE void transpose_square(const float* HWY_RESTRICT from, int64_t from_stride,
+template <class Element>
+HWY_INLINE void transpose_square(const Element* HWY_RESTRICT from, int64_t from_stride,
                                  float* HWY_RESTRICT to, int64_t to_stride) {
   const hn::Full128<float> d;
-  const auto row0 = hn::LoadU(d, from), row1 = hn::LoadU(d, from + from_stride),
-             row2 = hn::LoadU(d, from + 2 * from_stride),
-             row3 = hn::LoadU(d, from + 3 * from_stride);
+  const auto row0 = load_f32(d, from), row1 = load_f32(d, from + from_stride),
+             row2 = load_f32(d, from + 2 * from_stride), row3 = load_f32(d, from + 3 * from_stride);
   const auto low01 = hn::InterleaveLower(d, row0, row1), low23 = hn::InterleaveLower(d, row2, row3);
   const auto high01 = hn::InterleaveUpper(d, row0, row1),
              high23 = hn::InterleaveUpper(d, row2, row3);
@@ -28,23 +30,32 @@ HWY_INLINE void transpose_square(const float* HWY_RESTRICT from, int64_t from_st
 }
 constexpr int64_t kSquare = 4;
 #else
-HWY_INLINE void transpose_square(const float* from, int64_t, float* to, int64_t) { *to = *from; }
+template <class Element>
+HWY_INLINE void transpose_square(const Element* from, int64_t, float* to, int64_t) {
+  *to = value_f32(*from);
+}
 constexpr int64_t kSquare = 1;
 #endif
 
 // Whole lines of `to` are finished one after the other, 16 of its columns at a time.
-HWY_ATTR void transpose_block(const TransposeArgs& args) {
+template <class Element>
+HWY_ATTR void transpose_elements(const Element* from, const TransposeArgs& args) {
   constexpr int64_t kLine = 16;
   const int64_t square_rows = args.rows / kSquare * kSquare;
   const int64_t square_columns = args.columns / kSquare * kSquare;
   for (int64_t first = 0; first < square_rows; first += kLine)
     for (int64_t column = 0; column < square_columns; column += kSquare)
       for (int64_t row = first; row < square_rows && row < first + kLine; row += kSquare)
-        transpose_square(args.from + row * args.from_stride + column, args.from_stride,
+        transpose_square(from + row * args.from_stride + column, args.from_stride,
                          args.to + column * args.to_stride + row, args.to_stride);
   for (int64_t row = 0; row < args.rows; ++row)
     for (int64_t column = row < square_rows ? square_columns : 0; column < args.columns; ++column)
-      args.to[column * args.to_stride + row] = args.from[row * args.from_stride + column];
+      args.to[column * args.to_stride + row] = value_f32(from[row * args.from_stride + column]);
+}
+
+HWY_ATTR void transpose_block(const TransposeArgs& args) {
+  with_elements(args.dtype, args.from,
+                [&](const auto* from) HWY_ATTR { transpose_elements(from, args); });
 }
 
 }  // namespace
