@@ -71,13 +71,13 @@ void run_sessions(const Model& model, const std::vector<Expected>& expected, int
                  .drafts = {.automatic = true, .depth = 3},
                  .threads = Threads{2}});
   const Clock::time_point end = Clock::now() + most_time;
-  std::atomic<int64_t> next = 0, compared = 0, cancelled = 0;
+  std::atomic<int64_t> next = 0, compared = 0, cut = 0;
   const auto run = [&](uint64_t thread, int mine) {
     struct Session {
       std::optional<Generation> generation;
       size_t which = 0;
       std::vector<int32_t> tokens;
-      size_t cancel_after = SIZE_MAX;
+      size_t cancel_after = SIZE_MAX, leave_after = SIZE_MAX;
     };
     std::vector<Session> open(static_cast<size_t>(mine));
     uint64_t draws = 0;
@@ -91,6 +91,7 @@ void run_sessions(const Model& model, const std::vector<Expected>& expected, int
           session.which = draw(expected.size());
           session.tokens.clear();
           session.cancel_after = draw(4) == 0 ? draw(20) : SIZE_MAX;
+          session.leave_after = draw(8) == 0 ? draw(20) : SIZE_MAX;
           session.generation.emplace(engine.submit(expected[session.which].request));
         }
         any = true;
@@ -98,11 +99,13 @@ void run_sessions(const Model& model, const std::vector<Expected>& expected, int
             session.generation->next(std::chrono::milliseconds(1 + draw(5)));
         if (!event) continue;
         for (const OutputToken& token : event->tokens) session.tokens.push_back(token.token);
-        if (session.tokens.size() >= session.cancel_after) session.generation->cancel();
-        if (!event->finish) continue;
         const std::vector<int32_t>& alone = expected[session.which].tokens;
-        if (event->finish->reason == FinishReason::cancelled) {
-          ++cancelled;
+        const bool leaves = session.tokens.size() >= session.leave_after;
+        if (session.tokens.size() >= session.cancel_after) session.generation->cancel();
+        if (!event->finish && !leaves) continue;
+        ++compared;
+        if (leaves || event->finish->reason == FinishReason::cancelled) {
+          ++cut;
           ASSERT_LE(session.tokens.size(), alone.size());
           EXPECT_TRUE(std::equal(session.tokens.begin(), session.tokens.end(), alone.begin()))
               << session.which;
@@ -110,21 +113,24 @@ void run_sessions(const Model& model, const std::vector<Expected>& expected, int
           EXPECT_NE(event->finish->reason, FinishReason::failed);
           EXPECT_EQ(session.tokens, alone) << session.which;
         }
-        ++compared;
-        // Some leave without waiting for the end.
-        session.generation.reset();
+        session.generation.reset();  // some leave without waiting for the end
       }
     }
   };
   std::vector<std::thread> threads;
   for (uint64_t thread = 0; thread < 4; ++thread) threads.emplace_back(run, thread, sessions / 4);
   for (std::thread& thread : threads) thread.join();
-  const EngineMetrics metrics = engine.metrics();
-  std::cout << compared << " outputs equal to their solo runs, " << cancelled << " of them cut by "
-            << "cancellation; " << metrics.cache_hits << " prefix hits, " << metrics.cached_tokens
+  EngineMetrics metrics = engine.metrics();
+  while (metrics.running + metrics.queued > 0) {  // those whose callers left
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    metrics = engine.metrics();
+  }
+  std::cout << compared << " outputs equal to their solo runs, " << cut << " of them cut short by "
+            << "their callers; " << metrics.cache_hits << " prefix hits, " << metrics.cached_tokens
             << " tokens from them; " << metrics.passes << " passes\n";
   EXPECT_GT(metrics.cache_hits, 0);
   EXPECT_EQ(metrics.failed, 0);
+  EXPECT_EQ(metrics.finished + metrics.cancelled, metrics.submitted);
 }
 
 struct SmallModel {
@@ -138,6 +144,12 @@ struct SmallModel {
 TEST(Concurrency, OutputsOfManySessionsAreThoseOfEachAlone) {
   const SmallModel small;
   run_sessions(small.model, expected_outputs(small.model, 24), 16, 120, std::chrono::minutes(1));
+}
+
+TEST(FullConcurrency, SixtyFourSessionsForFifteenSecondsGiveWhatEachGivesAlone) {
+  const SmallModel small;
+  run_sessions(small.model, expected_outputs(small.model, 100), 64, INT64_MAX / 2,
+               std::chrono::seconds(15));
 }
 
 // QROUND_SOAK_SECONDS changes the ten minutes.

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -142,6 +143,34 @@ TEST_F(ServeProgramTest, ReadsItsOptionsFromTheEnvironment) {
   const HttpReply reply =
       HttpClient(port_).get("/v1/models/two", "Authorization: Bearer secret\r\n");
   EXPECT_EQ(reply.status, 200);
+}
+
+// Kilobytes of a process that no other process has.
+int64_t private_kilobytes(pid_t process) {
+  std::ifstream status("/proc/" + std::to_string(process) + "/status");
+  int64_t sum = 0;
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("RssAnon:") || line.starts_with("RssShmem:"))
+      sum += std::atoll(line.c_str() + line.find(':') + 1);
+  return sum;
+}
+
+TEST_F(ServeProgramTest, PrivateMemoryStaysWithinTheStateBudgetAndALittleMore) {
+  start({"--memory", "64MB"});
+  std::string story;
+  while (story.size() < 8000) story += "The little frog went to the big lake. ";
+  std::vector<std::jthread> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.emplace_back([&, i] {
+      const std::string question = story + std::to_string(i);
+      const HttpReply reply = HttpClient(port_).post("/v1/chat/completions", greedy(question));
+      EXPECT_EQ(reply.status, 200) << reply.body;
+    });
+  }
+  clients.clear();
+  const int64_t kilobytes = private_kilobytes(process_);
+  EXPECT_GT(kilobytes, 1000);
+  EXPECT_LT(kilobytes, (300 + 64) * 1000);
 }
 
 // The scripts of oracle/; $QROUND_PYTHON names the interpreter that has their packages.
