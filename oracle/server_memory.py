@@ -3,7 +3,7 @@
 
     python3 oracle/server_memory.py DIR [STATE_MB [serve options]]
 
-Starts two servers on DIR with a state budget of STATE_MB (512), sends both 16 requests at once with prompts of up to 3,000 tokens, and prints each process's private
+Starts two servers on DIR with a state budget of STATE_MB (512), sends both 16 requests at once with prompts of up to 181 words, and prints each process's private
 memory (anonymous and shared-memory pages, sampled every 50 ms) at start and at most, and its resident pages of DIR: how many, how many shared with the other. Exits with 1
 when a bound is broken. Linux, standard library only.
 """
@@ -56,7 +56,7 @@ def main():
         servers = [one, two]
         start = [private_mb(process.pid) for _, process in servers]
         most = list(start)
-        clients = [threading.Thread(target=ask, args=(address, 1 + 59 * i, problems)) for address, _ in servers for i in range(16)]
+        clients = [threading.Thread(target=ask, args=(address, 1 + 12 * i, problems)) for address, _ in servers for i in range(16)]
         for client in clients:
             client.start()
         while any(client.is_alive() for client in clients):
