@@ -6,14 +6,18 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/random.h"
 #include "cli/command.h"
 #include "cli/common_options.h"
+#include "cli/draft_bench.h"
 #include "cli/model_location.h"
 #include "cli/op_meter.h"
 #include "cli/read_speed.h"
 #include "model/model.h"
+#include "tokenizer/tokenizer.h"
 
 namespace qround {
 namespace {
@@ -23,8 +27,10 @@ constexpr int64_t kChunk = 512;  // tokens of a prompt in one forward pass
 struct Options {
   std::string directory;
   ComputeOptions compute;
+  std::string prompt_file;
   int64_t prompt = 512, decode = 128;
   std::vector<int64_t> batches = {1, 4, 16};
+  std::vector<int> depths;  // of drafts
   bool json = false;
 };
 
@@ -197,6 +203,82 @@ void print_case(const Case& c, const Options& options) {
   print_parts("decode", c.decode, c.decode_seconds, static_cast<double>(c.batch * options.decode));
 }
 
+// As many prompts as the largest batch has: beginnings of the given text, further on for each, or
+// random tokens.
+std::vector<std::vector<int32_t>> make_prompts(const std::filesystem::path& directory,
+                                               int64_t vocab, const Options& options) {
+  const int64_t count = *std::max_element(options.batches.begin(), options.batches.end());
+  std::vector<std::vector<int32_t>> prompts(static_cast<size_t>(count));
+  if (options.prompt_file.empty()) {
+    for (size_t i = 0; i < prompts.size(); ++i)
+      for (int64_t t = 0; t < options.prompt; ++t)
+        prompts[i].push_back(static_cast<int32_t>(random_bits(i, 0, static_cast<uint64_t>(t)) %
+                                                  static_cast<uint64_t>(vocab)));
+    return prompts;
+  }
+  const std::vector<int32_t> ids =
+      Tokenizer::load(directory).encode(read_file(options.prompt_file));
+  const int64_t spare = static_cast<int64_t>(ids.size()) - options.prompt;
+  if (spare < 0) {
+    throw Error("the text is shorter than the prompt")
+        .file(options.prompt_file)
+        .expected(fmt::format("{} tokens", options.prompt))
+        .actual(fmt::format("{}", ids.size()))
+        .hint("give a longer text or a smaller --prompt");
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const auto begin = ids.begin() + i * spare / count;
+    prompts[static_cast<size_t>(i)].assign(begin, begin + options.prompt);
+  }
+  return prompts;
+}
+
+Json draft_case_json(const DraftBenchCase& c) {
+  return Json::object(
+      {{"batch", c.batch},
+       {"mtp", c.depth},
+       {"prefill_tokens_per_s", static_cast<double>(c.prompt_tokens) / c.prefill_seconds},
+       {"decode_tokens_per_s", static_cast<double>(c.decoded_tokens) / c.decode_seconds},
+       {"drafted", c.drafted},
+       {"accepted", c.accepted},
+       {"passes", c.passes}});
+}
+
+void print_draft_case(const DraftBenchCase& c) {
+  fmt::print("engine, batch {}, {} drafts: prefill {:.1f} tokens/s, decode {:.1f} tokens/s", c.batch,
+             c.depth, static_cast<double>(c.prompt_tokens) / c.prefill_seconds,
+             static_cast<double>(c.decoded_tokens) / c.decode_seconds);
+  if (c.drafted > 0)
+    fmt::print(", {:.1f} % of {} drafts accepted",
+               100 * static_cast<double>(c.accepted) / static_cast<double>(c.drafted), c.drafted);
+  fmt::print("\n");
+}
+
+// The cases with drafts; printed unless JSON is asked for.
+Json::Array run_draft_cases(const Model& model, const std::filesystem::path& directory,
+                            const Options& options) {
+  Json::Array rows;
+  if (options.depths.empty()) return rows;
+  if (!model.has_mtp())
+    throw Error("this checkpoint has no MTP head").file(directory).hint("leave out --mtp");
+  const auto prompts = make_prompts(directory, model.config().vocab, options);
+  for (const int64_t batch : options.batches) {
+    const DraftBenchRun run{.prompts = std::span(prompts).first(static_cast<size_t>(batch)),
+                            .decode = options.decode,
+                            .options = {.threads = options.compute.thread_count(),
+                                        .activations = options.compute.activations}};
+    for (const int depth : options.depths) {
+      const DraftBenchCase result = bench_drafts(
+          model, ops::select_backend(options.compute.backend), run, depth);
+      if (options.json)
+        rows.push_back(draft_case_json(result));
+      else
+        print_draft_case(result);
+    }
+  }
+  return rows;
+}
+
 // Bytes of states and of keys and values of the largest batch.
 int64_t planned_state_bytes(const ModelConfig& config, const Options& options) {
   const int64_t batch = *std::max_element(options.batches.begin(), options.batches.end());
@@ -236,6 +318,7 @@ int run(const Options& options) {
     else
       print_case(result, options);
   }
+  Json::Array draft_rows = run_draft_cases(model, directory, options);
   const auto peak = static_cast<int64_t>(memory.peak_bytes());
   if (options.json) {
     fmt::print("{}\n", Json::object({{"model", directory.string()},
@@ -245,7 +328,8 @@ int run(const Options& options) {
                                      {"load_seconds", load_seconds},
                                      {"planned_state_bytes", planned},
                                      {"peak_private_bytes", peak},
-                                     {"cases", Json(std::move(rows))}})
+                                     {"cases", Json(std::move(rows))},
+                                     {"draft_cases", Json(std::move(draft_rows))}})
                            .dump({.indent = 2}));
   } else {
     fmt::print(
@@ -271,6 +355,15 @@ std::function<int()> setup_bench_command(CLI::App& app) {
       ->delimiter(',')
       ->check(CLI::Range(int64_t{1}, int64_t{4096}))
       ->capture_default_str();
+  app.add_option("--mtp", options->depths,
+                 "Also run the engine with so many drafts a step, one case for each number and "
+                 "batch; 0: none")
+      ->delimiter(',')
+      ->check(CLI::Range(0, DraftOptions::kMaxDepth));
+  app.add_option("--prompt-file", options->prompt_file,
+                 "With --mtp: prompts are cut from this text; without, tokens are random, and "
+                 "random text is hard to draft")
+      ->check(CLI::ExistingFile);
   app.add_flag("--json", options->json, "Print JSON");
   add_exact_option(app, options->compute);
   add_compute_options(app, options->compute);
