@@ -6,10 +6,8 @@
 #include <memory>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "base/random.h"
 #include "cli/command.h"
 #include "cli/common_options.h"
 #include "cli/draft_bench.h"
@@ -17,7 +15,6 @@
 #include "cli/op_meter.h"
 #include "cli/read_speed.h"
 #include "model/model.h"
-#include "tokenizer/tokenizer.h"
 
 namespace qround {
 namespace {
@@ -203,36 +200,6 @@ void print_case(const Case& c, const Options& options) {
   print_parts("decode", c.decode, c.decode_seconds, static_cast<double>(c.batch * options.decode));
 }
 
-// As many prompts as the largest batch has: beginnings of the given text, further on for each, or
-// random tokens.
-std::vector<std::vector<int32_t>> make_prompts(const std::filesystem::path& directory,
-                                               int64_t vocab, const Options& options) {
-  const int64_t count = *std::max_element(options.batches.begin(), options.batches.end());
-  std::vector<std::vector<int32_t>> prompts(static_cast<size_t>(count));
-  if (options.prompt_file.empty()) {
-    for (size_t i = 0; i < prompts.size(); ++i)
-      for (int64_t t = 0; t < options.prompt; ++t)
-        prompts[i].push_back(static_cast<int32_t>(random_bits(i, 0, static_cast<uint64_t>(t)) %
-                                                  static_cast<uint64_t>(vocab)));
-    return prompts;
-  }
-  const std::vector<int32_t> ids =
-      Tokenizer::load(directory).encode(read_file(options.prompt_file));
-  const int64_t spare = static_cast<int64_t>(ids.size()) - options.prompt;
-  if (spare < 0) {
-    throw Error("the text is shorter than the prompt")
-        .file(options.prompt_file)
-        .expected(fmt::format("{} tokens", options.prompt))
-        .actual(fmt::format("{}", ids.size()))
-        .hint("give a longer text or a smaller --prompt");
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    const auto begin = ids.begin() + i * spare / count;
-    prompts[static_cast<size_t>(i)].assign(begin, begin + options.prompt);
-  }
-  return prompts;
-}
-
 Json draft_case_json(const DraftBenchCase& c) {
   return Json::object(
       {{"batch", c.batch},
@@ -255,21 +222,17 @@ void print_draft_case(const DraftBenchCase& c) {
 }
 
 // The cases with drafts; printed unless JSON is asked for.
-Json::Array run_draft_cases(const Model& model, const std::filesystem::path& directory,
+Json::Array run_draft_cases(const Model& model, std::span<const std::vector<int32_t>> prompts,
                             const Options& options) {
   Json::Array rows;
-  if (options.depths.empty()) return rows;
-  if (!model.has_mtp())
-    throw Error("this checkpoint has no MTP head").file(directory).hint("leave out --mtp");
-  const auto prompts = make_prompts(directory, model.config().vocab, options);
   for (const int64_t batch : options.batches) {
-    const DraftBenchRun run{.prompts = std::span(prompts).first(static_cast<size_t>(batch)),
+    const DraftBenchRun run{.prompts = prompts.first(static_cast<size_t>(batch)),
                             .decode = options.decode,
                             .options = {.threads = options.compute.thread_count(),
                                         .activations = options.compute.activations}};
     for (const int depth : options.depths) {
-      const DraftBenchCase result = bench_drafts(
-          model, ops::select_backend(options.compute.backend), run, depth);
+      const DraftBenchCase result =
+          bench_drafts(model, ops::select_backend(options.compute.backend), run, depth);
       if (options.json)
         rows.push_back(draft_case_json(result));
       else
@@ -277,6 +240,19 @@ Json::Array run_draft_cases(const Model& model, const std::filesystem::path& dir
     }
   }
   return rows;
+}
+
+// The prompts of the cases with drafts; none without such cases.
+std::vector<std::vector<int32_t>> draft_prompts(const Model& model,
+                                                const std::filesystem::path& directory,
+                                                const Options& options) {
+  if (options.depths.empty()) return {};
+  if (!model.has_mtp())
+    throw Error("this checkpoint has no MTP head").file(directory).hint("leave out --mtp");
+  const int64_t count = *std::max_element(options.batches.begin(), options.batches.end());
+  if (options.prompt_file.empty())
+    return random_prompts(count, options.prompt, model.config().vocab);
+  return prompts_of_text(directory, options.prompt_file, count, options.prompt);
 }
 
 // Bytes of states and of keys and values of the largest batch.
@@ -298,6 +274,7 @@ int run(const Options& options) {
     throw Error("prompt and decoded tokens are more than the model's context")
         .expected(fmt::format("at most {} tokens", model.config().max_positions))
         .actual(fmt::format("{}", options.prompt + options.decode + 1));
+  const auto prompts = draft_prompts(model, directory, options);
   ops::Workspace workspace;
   OpMeter meter(ops::select_backend(options.compute.backend));
   const Executor executor{meter.table(), options.compute.context(workspace)};
@@ -318,7 +295,8 @@ int run(const Options& options) {
     else
       print_case(result, options);
   }
-  Json::Array draft_rows = run_draft_cases(model, directory, options);
+  Json::Array draft_rows;
+  if (!prompts.empty()) draft_rows = run_draft_cases(model, prompts, options);
   const auto peak = static_cast<int64_t>(memory.peak_bytes());
   if (options.json) {
     fmt::print("{}\n", Json::object({{"model", directory.string()},

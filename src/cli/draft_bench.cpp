@@ -1,7 +1,14 @@
 #include "cli/draft_bench.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/random.h"
+#include "tokenizer/tokenizer.h"
 
 namespace qround {
 namespace {
@@ -49,6 +56,35 @@ DraftBenchCase bench_drafts(const Model& model, const ops::OpTable& ops, const D
   result.decode_seconds = end - result.prefill_seconds;
   result.passes = engine.metrics().passes;
   return result;
+}
+
+std::vector<std::vector<int32_t>> random_prompts(int64_t count, int64_t length, int64_t vocab) {
+  std::vector<std::vector<int32_t>> prompts(static_cast<size_t>(count));
+  for (size_t i = 0; i < prompts.size(); ++i)
+    for (int64_t t = 0; t < length; ++t)
+      prompts[i].push_back(static_cast<int32_t>(random_bits(i, 0, static_cast<uint64_t>(t)) %
+                                                static_cast<uint64_t>(vocab)));
+  return prompts;
+}
+
+std::vector<std::vector<int32_t>> prompts_of_text(const std::filesystem::path& directory,
+                                                  const std::filesystem::path& text, int64_t count,
+                                                  int64_t length) {
+  const std::vector<int32_t> ids = Tokenizer::load(directory).encode(read_file(text));
+  const int64_t spare = static_cast<int64_t>(ids.size()) - length;
+  if (spare < 0) {
+    throw Error("the text is shorter than a prompt")
+        .file(text)
+        .expected(fmt::format("{} tokens", length))
+        .actual(fmt::format("{}", ids.size()))
+        .hint("give a longer text or a smaller --prompt");
+  }
+  std::vector<std::vector<int32_t>> prompts;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto begin = ids.begin() + i * spare / count;
+    prompts.emplace_back(begin, begin + length);
+  }
+  return prompts;
 }
 
 }  // namespace qround

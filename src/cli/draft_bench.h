@@ -1,6 +1,7 @@
 // The engine's speed with a fixed number of drafts by the MTP head at each step.
 #pragma once
 
+#include <filesystem>
 #include <span>
 #include <vector>
 
@@ -26,5 +27,13 @@ struct DraftBenchRun {
 // Runs all prompts at once. Prefill is over when every request has its first token.
 DraftBenchCase bench_drafts(const Model& model, const ops::OpTable& ops, const DraftBenchRun& run,
                             int depth);
+
+// `count` prompts of `length` random tokens each, always the same.
+std::vector<std::vector<int32_t>> random_prompts(int64_t count, int64_t length, int64_t vocab);
+// Pieces of a text, evenly spaced, in the tokens of the model in `directory`. Throws Error when the
+// text is shorter than one prompt.
+std::vector<std::vector<int32_t>> prompts_of_text(const std::filesystem::path& directory,
+                                                  const std::filesystem::path& text, int64_t count,
+                                                  int64_t length);
 
 }  // namespace qround

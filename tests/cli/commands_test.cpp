@@ -26,6 +26,34 @@ TEST_F(Commands, DemoAnswersRight) {
   EXPECT_NE(demo.out.find("12"), std::string::npos) << demo.out;
 }
 
+TEST_F(Commands, BenchMeasuresEveryBatchAndNumberOfDrafts) {
+  const ProgramResult bench =
+      run("bench " + pocket().string() + " --prompt 32 --decode 24 --batch 1,3 --mtp 0,2 --json" +
+          " --prompt-file " + (pocket() / "evaluation.txt").string());
+  ASSERT_EQ(bench.status, 0) << bench.err;
+  const Json figures = Json::parse(bench.out);
+  const Json::Array cases = figures.at("cases").as_array();
+  ASSERT_EQ(cases.size(), 2u);
+  for (const Json& one : cases) {
+    EXPECT_GT(one.at("prefill_tokens_per_s").as_double(), 0);
+    EXPECT_GT(one.at("decode_tokens_per_s").as_double(), 0);
+  }
+  const Json::Array drafts = figures.at("draft_cases").as_array();
+  ASSERT_EQ(drafts.size(), 4u);
+  EXPECT_EQ(drafts[0].at("drafted").as_int(), 0);
+  EXPECT_EQ(drafts[1].at("mtp").as_int(), 2);
+  EXPECT_GT(drafts[1].at("accepted").as_int(), 0);
+  EXPECT_LT(drafts[1].at("passes").as_int(), drafts[0].at("passes").as_int());
+}
+
+TEST_F(Commands, BenchRefusesAPromptThatTheTextCannotFill) {
+  write(folder / "short.txt", "too short");
+  const ProgramResult bench = run("bench " + pocket().string() + " --prompt 32 --mtp 1 --prompt-file " +
+                                  (folder / "short.txt").string());
+  EXPECT_EQ(bench.status, 2);
+  EXPECT_NE(bench.err.find("32 tokens"), std::string::npos) << bench.err;
+}
+
 using FullCommands = Commands;
 
 TEST_F(FullCommands, DemoLearnsItsRoundingAndAnswersRight) {
