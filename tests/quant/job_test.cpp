@@ -285,7 +285,7 @@ TEST(Job, SurvivesADiskThatRunsFull) {
     const rlimit limit{1 << 20, 1 << 20};  // no file beyond 1 MiB: writing fails as on a full disk
     ::setrlimit(RLIMIT_FSIZE, &limit);
     JobSpec spec = job_spec(pocket(), directory / "out");
-    spec.threads = {1};  // OpenMP does not survive a fork
+    spec.threads = {1};  // helper threads do not survive a fork
     try {
       quantize(spec);
     } catch (const Error& error) {
