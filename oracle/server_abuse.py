@@ -131,6 +131,8 @@ def main():
         check(problems, "template arguments of a million elements", (200, 400), post(address, loop)[0])
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
         check(problems, "a body of 100 MB", (413,), raw(address, head + b"Content-Length: 100000000\r\n\r\n" + b"x" * 1000))
+        chunks = b"Transfer-Encoding: chunked\r\n\r\n" + (b"100000\r\n" + b"x" * 0x100000 + b"\r\n") * 100
+        check(problems, "a body of 100 MB in chunks", (413, 0), raw(address, head + chunks))
         check(problems, "a flood of headers", (431, 0), raw(address, head + b"X: y\r\n" * 10**6))
         check(problems, "a long header", (431, 0), raw(address, head + b"X: " + b"y" * 10**7))
         for path in ("/../../../../etc/passwd", "/..%2f..%2fetc/passwd", "/v1/models/../../x", "/page.js/../../x", "//etc/passwd"):

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cctype>
 #include <chrono>
 #include <memory>
 #include <thread>
@@ -120,34 +121,26 @@ int run(Options& options) {
 }
 
 void add_server_options(CLI::App& app, Options& options) {
-  app.add_option("--host", options.http.host, "Address to listen on")
-      ->envname("QROUND_HOST")
-      ->capture_default_str();
+  app.add_option("--host", options.http.host, "Address to listen on")->capture_default_str();
   app.add_option("--port", options.http.port, "Port to listen on; 0: any free one")
-      ->envname("QROUND_PORT")
       ->capture_default_str();
   auto* key = app.add_option("--api-key", options.api_key,
                              "Key that clients must send; other users of this machine can see "
-                             "it, so better --api-key-file or the environment")
-                  ->envname("QROUND_API_KEY");
-  app.add_option("--api-key-file", options.api_key_file, "File that holds the key")
-      ->envname("QROUND_API_KEY_FILE")
-      ->excludes(key);
+                             "it, so better --api-key-file or the environment");
+  app.add_option("--api-key-file", options.api_key_file, "File that holds the key")->excludes(key);
   app.add_option("--cors", options.origins,
                  "Web origins whose pages may use the server, with commas; * is any")
       ->delimiter(',')
-      ->envname("QROUND_CORS");
+      ->allow_extra_args(false);
   app.add_option("--alias", options.aliases,
                  "Further names of the model, with commas; * answers to any name")
       ->delimiter(',')
-      ->envname("QROUND_ALIAS");
+      ->allow_extra_args(false);
   app.add_flag("--log-requests", options.log_requests,
-               "A line per request on standard error, without its contents")
-      ->envname("QROUND_LOG_REQUESTS");
+               "A line per request on standard error, without its contents");
   app.add_option("--grace", options.grace_seconds,
                  "Seconds that running requests have after SIGTERM")
       ->check(CLI::Range(int64_t{0}, int64_t{86400}))
-      ->envname("QROUND_GRACE")
       ->capture_default_str();
 }
 
@@ -155,22 +148,30 @@ void add_engine_options(CLI::App& app, Options& options) {
   app.add_option("--ctx", options.engine.context,
                  "Most tokens of a request, prompt and answer; 0: the model's maximum")
       ->check(CLI::Range(int64_t{0}, INT64_MAX))
-      ->envname("QROUND_CTX")
       ->capture_default_str();
   app.add_option("--parallel", options.engine.max_sequences, "Most requests that run at once")
       ->check(CLI::Range(int64_t{1}, int64_t{4096}))
-      ->envname("QROUND_PARALLEL")
       ->capture_default_str();
   app.add_option("--queue", options.engine.max_queue,
                  "Most requests that wait; more are refused with 429")
       ->check(CLI::Range(int64_t{0}, int64_t{1'000'000}))
-      ->envname("QROUND_QUEUE")
       ->capture_default_str();
   app.add_option("--memory", options.engine.state_budget_bytes,
                  "Most memory for keys, values and states (8G, 500MB); default: for contexts of "
                  "32,768 tokens")
-      ->transform(CLI::AsSizeValue(false))
-      ->envname("QROUND_MEMORY");
+      ->transform(CLI::AsSizeValue(false));
+}
+
+// Every option can be given as an environment variable: --api-key as QROUND_API_KEY.
+void name_variables(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    const std::string name = option->get_single_name();
+    if (name == "help" || !option->get_envname().empty()) continue;
+    std::string variable = "QROUND_";
+    for (const char c : name)
+      variable += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    option->envname(variable);
+  }
 }
 
 }  // namespace
@@ -184,6 +185,7 @@ std::function<int()> setup_serve_command(CLI::App& app) {
   add_draft_options(app, options->drafts);
   add_sampling_options(app, options->sampling);
   add_compute_options(app, options->compute);
+  name_variables(app);
   return [options] { return run(*options); };
 }
 

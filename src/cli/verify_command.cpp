@@ -96,10 +96,12 @@ std::function<int()> setup_verify_command(CLI::App& app) {
          "Numbers of GPUs it has to be split among, as 1,2,4; default: verdicts for 1, 2, 4 "
          "and 8, without rules about them")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1, 1024));
   app.add_option("--consumer", options->consumers,
                  "Give verdicts for these alone: vllm, sglang, transformers, or one release group")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   app.add_option("--fix", options->fix,
                  "Write configuration and index anew into this directory, which must be empty or "
                  "absent, with links to the shards, and check it instead");

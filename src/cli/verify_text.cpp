@@ -91,11 +91,13 @@ std::string outcome_text(const std::string& directory, const verify::Outcome& ou
 
 std::string explanation_text(const std::string& id) {
   if (const verify::Rule* rule = verify::find_rule(id)) return rule_text(*rule);
+  std::string texts;
   std::vector<std::string_view> known;
   for (const verify::Consumer& consumer : verify::consumers()) {
-    if (consumer.id == id) return consumer_text(consumer);
+    if (!id.empty() && consumer.id.starts_with(id)) texts += consumer_text(consumer);
     known.push_back(consumer.id);
   }
+  if (!texts.empty()) return texts;
   known.push_back(verify::opens_rule().id);
   known.push_back(verify::architecture_rule().id);
   for (const verify::Rule& rule : verify::rules()) known.push_back(rule.id);

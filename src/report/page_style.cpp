@@ -7,10 +7,6 @@ const std::string_view kPageStyle = R"css(
   --panel: #f5f7fa; --c0: #2563a8; --c1: #c2570c; --c2: #5f7d3a; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e8ef; --paper: #14181f; --soft: #9aa5b8;
   --rule: #333b48; --panel: #1c222c; --c0: #6fa8e8; --c1: #f0955a; --c2: #a3c77a; } }
-@media print { :root { color-scheme: light; --ink: #000; --paper: #fff; --soft: #444; --rule: #bbb;
-  --panel: #fff; --c0: #2563a8; --c1: #c2570c; --c2: #5f7d3a; }
-  figure, tr, .tile { break-inside: avoid; } h2 { break-after: avoid; } main { max-width: none; }
-  .scroll { overflow: visible; } table { font-size: 11px; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
@@ -41,7 +37,12 @@ figure { margin: 16px 0; } svg { width: 100%; height: auto; display: block; }
 .level0 { fill-opacity: .12; } .level1 { fill-opacity: .24; } .level2 { fill-opacity: .36; }
 .level3 { fill-opacity: .48; } .level4 { fill-opacity: .6; } .level5 { fill-opacity: .72; }
 .level6 { fill-opacity: .86; } .level7 { fill-opacity: 1; }
-@media print { .key, .tile { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+@media print { :root { color-scheme: light; --ink: #000; --paper: #fff; --soft: #444; --rule: #bbb;
+  --panel: #fff; --c0: #2563a8; --c1: #c2570c; --c2: #5f7d3a; }
+  figure, tr, .tile { break-inside: avoid; } h2 { break-after: avoid; }
+  main { max-width: none; padding: 0; } .scroll { overflow: visible; }
+  table, th, small { font-size: 10px; } th, td { padding-right: 5px; }
+  .key, .tile { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 )css";
 
 }  // namespace qround::report

@@ -70,14 +70,18 @@ Scale logarithmic_scale(double low, double high) {
   return scale;
 }
 
+std::string mark_text(double mark) {
+  return mark >= 1000 ? fmt::format("{:.0f}", mark) : fmt::format("{:.3g}", mark);
+}
+
 std::string grid(const Scale& scale) {
   std::string svg;
   for (const double mark : scale.marks) {
     const double y = scale.place(mark);
     svg += fmt::format(
         "<line class=\"grid\" x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>"
-        "<text class=\"tick\" x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{:.3g}</text>\n",
-        kLeft, kWidth - kRight, y, y, kLeft - 6, y + 4, mark);
+        "<text class=\"tick\" x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>\n",
+        kLeft, kWidth - kRight, y, y, kLeft - 6, y + 4, mark_text(mark));
   }
   return svg;
 }
@@ -142,7 +146,7 @@ std::string line_chart(const ChartText& text, const std::vector<Series>& series,
       points += fmt::format("{:.1f},{:.1f} ", x_of(i), scale.place(value));
       marks += fmt::format(
           "<circle class=\"c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"><title>{} {}: "
-          "{:.6g}</title></circle>",
+          "{}</title></circle>",
           which, x_of(i), scale.place(value), escaped(series[which].name), i, value);
     }
     svg += fmt::format("<polyline class=\"line c{}\" points=\"{}\"/>{}\n", which, points, marks);
@@ -165,7 +169,7 @@ std::string bar_chart(const ChartText& text, const std::vector<std::string>& lab
       const double y = scale.place(value);
       svg += fmt::format(
           "<rect class=\"c{}\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\">"
-          "<title>{} {}: {:.6g}</title></rect>\n",
+          "<title>{} {}: {}</title></rect>\n",
           which, left + width * static_cast<double>(which), y, std::max(0.5, width - 1),
           kTop + kPlotHeight - y, escaped(series[which].name), escaped(labels[label]), value);
     }
@@ -195,9 +199,8 @@ std::string range_chart(const ChartText& text, const std::vector<Range>& ranges)
     svg += fmt::format(
         "<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>"
         "<line class=\"line c0\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>"
-        "<circle class=\"c0\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"><title>{}: {:.6g} to {:.6g}, "
-        "mean "
-        "{:.6g}</title></circle>\n",
+        "<circle class=\"c0\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"><title>{}: {} to {}, "
+        "mean {}</title></circle>\n",
         kLabels - 8, y + 4, escaped(range.label), x_of(range.low), x_of(range.high), y, y,
         x_of(range.middle), y, escaped(range.label), range.low, range.high, range.middle);
   }

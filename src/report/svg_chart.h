@@ -1,5 +1,5 @@
 // Charts as inline SVG. Colours are the page's classes c0, c1, c2 (series) and `level` (heat map),
-// so that light, dark and print decide them in one place.
+// so that light, dark and print decide them in one place. Tooltips of points give the exact value.
 #pragma once
 
 #include <cstdint>

@@ -29,7 +29,9 @@ Effect effect_on(const Rule& rule, Reader reader) {
 }
 
 std::optional<Cause> cause_of(const Breach& breach, Reader reader) {
-  const std::string text = fmt::format("{}: {}", breach.rule->id, breach.first);
+  // One line; the finding has the rest.
+  const std::string text =
+      fmt::format("{}: {}", breach.rule->id, breach.first.substr(0, breach.first.find('\n')));
   switch (effect_on(*breach.rule, reader)) {
     case Effect::none:
       return std::nullopt;

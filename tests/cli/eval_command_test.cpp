@@ -1,6 +1,7 @@
 // `qround eval` as its user runs it.
 #include "base/json.h"
 #include "tests/cli/program.h"
+#include "tests/oracle_script.h"
 
 namespace qround {
 namespace {
@@ -86,6 +87,10 @@ TEST_F(EvalCommand, BadInputIsNamed) {
   const ProgramResult bad = run("eval --data " + (folder / "bad.jsonl").string());
   EXPECT_EQ(bad.status, 2);
   EXPECT_NE(bad.err.find("line 2"), std::string::npos) << bad.err;
+}
+
+TEST(OracleReport, ThePageShowsWhatTheReportSays) {
+  run_oracle("report_page.py - " + testing::TempDir());
 }
 
 }  // namespace

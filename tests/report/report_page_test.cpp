@@ -77,6 +77,14 @@ TEST(ReportPage, ShowsOnlyNumbersOfTheReport) {
   }
 }
 
+TEST(ReportPage, TooltipsGiveExactValues) {
+  Json report = sample_report();
+  Json& block = report.as_object().find("tuning")->as_object().find("blocks")->as_array()[0];
+  block.set("loss_before", 0.012345678912345);
+  EXPECT_NE(report_page(report).find("<title>before 0: 0.012345678912345</title>"),
+            std::string::npos);
+}
+
 TEST(ReportPage, TextOfTheReportIsEscaped) {
   const std::string page = report_page(sample_report());
   EXPECT_EQ(page.find("<script"), std::string::npos);

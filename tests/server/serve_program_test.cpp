@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/oracle_script.h"
 #include "tests/server/http_client.h"
 
 namespace qround::server {
@@ -136,13 +137,16 @@ TEST_F(ServeProgramTest, AStreamThatIsCutEndsWithAWholeEvent) {
 TEST_F(ServeProgramTest, ReadsItsOptionsFromTheEnvironment) {
   setenv("QROUND_API_KEY", "secret", 1);
   setenv("QROUND_ALIAS", "one,two", 1);
+  setenv("QROUND_MTP_DRAFTS", "0", 1);
   start();
-  unsetenv("QROUND_API_KEY");
-  unsetenv("QROUND_ALIAS");
+  for (const char* name : {"QROUND_API_KEY", "QROUND_ALIAS", "QROUND_MTP_DRAFTS"}) unsetenv(name);
+  const std::string key = "Authorization: Bearer secret\r\n";
   EXPECT_EQ(HttpClient(port_).get("/v1/models").status, 401);
-  const HttpReply reply =
-      HttpClient(port_).get("/v1/models/two", "Authorization: Bearer secret\r\n");
-  EXPECT_EQ(reply.status, 200);
+  EXPECT_EQ(HttpClient(port_).get("/v1/models/two", key).status, 200);
+  const HttpReply answer =
+      HttpClient(port_).post("/v1/chat/completions", greedy("What is 7 plus 5?"), key);
+  ASSERT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.json().at("timings").at("draft_n").as_int(), 0) << answer.body;
 }
 
 // Kilobytes of a process that no other process has.
@@ -171,18 +175,6 @@ TEST_F(ServeProgramTest, PrivateMemoryStaysWithinTheStateBudgetAndALittleMore) {
   const int64_t kilobytes = private_kilobytes(process_);
   EXPECT_GT(kilobytes, 1000);
   EXPECT_LT(kilobytes, (300 + 64) * 1000);
-}
-
-// The scripts of oracle/; $QROUND_PYTHON names the interpreter that has their packages.
-void run_oracle(const std::string& script) {
-  const char* python = std::getenv("QROUND_PYTHON");
-  const std::string command = "QROUND=" QROUND_BINARY " " +
-                              std::string(python == nullptr ? "python3" : python) +
-                              " " QROUND_SOURCE_DIR "/oracle/" + script;
-  const int status = std::system(command.c_str());
-  ASSERT_TRUE(WIFEXITED(status));
-  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << script << ": a Python package is missing";
-  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(OracleServer, TheOpenAIPackageIsServed) { run_oracle("server_openai.py"); }

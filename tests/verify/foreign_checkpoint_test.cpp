@@ -54,6 +54,9 @@ TEST(Outcome, BecomesJson) {
   EXPECT_FALSE(json.at("passed").as_bool());
   EXPECT_EQ(json.at("rules").as_array().front().at("rule").as_string(), "opens");
   EXPECT_EQ(json.at("rules").as_array().front().at("count").as_int(), 1);
+  EXPECT_FALSE(json.at("consumers").as_array().empty());
+  for (const Json& verdict : json.at("consumers").as_array())
+    EXPECT_EQ(verdict.at("text").as_string().find('\n'), std::string::npos);
 }
 
 }  // namespace
