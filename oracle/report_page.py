@@ -138,7 +138,7 @@ def main():
         colours = {}
         for name, (medium, scheme, width) in looks.items():
             page.command("Emulation.setEmulatedMedia", media=medium, features=[{"name": "prefers-color-scheme", "value": scheme}])
-            page.command("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=name == "phone")
+            page.command("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=name in ("phone", "print"))
             widths = page.run("return [document.documentElement.scrollWidth, window.innerWidth]")
             assert widths[0] <= widths[1], f"{name}: the page is wider than its window: {widths}"
             colours[name] = page.run("return getComputedStyle(document.body).backgroundColor + getComputedStyle(document.body).color")
