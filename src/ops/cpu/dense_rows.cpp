@@ -29,7 +29,11 @@ HWY_ATTR void dot_tile(const Element* HWY_RESTRICT w, const DenseRows& p, int64_
   int64_t k = 0;
   for (; k + kLanes <= p.depth; k += kLanes) {
     Vector weights[kOutputs];
-    for (int64_t n = 0; n < kOutputs; ++n) weights[n] = load_f32(d, w + n * p.w_stride + k);
+    for (int64_t n = 0; n < kOutputs; ++n) {
+      if constexpr (kRows < kTileRows)
+        __builtin_prefetch(w + (kOutputs + n) * p.w_stride + k, 0, 2);
+      weights[n] = load_f32(d, w + n * p.w_stride + k);
+    }
     for (int64_t r = 0; r < kRows; ++r) {
       const Vector input = hn::LoadU(d, x + r * p.x_stride + k);
       for (int64_t n = 0; n < kOutputs; ++n) sums[r][n] = hn::MulAdd(input, weights[n], sums[r][n]);

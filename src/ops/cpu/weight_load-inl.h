@@ -90,8 +90,9 @@ class Int4Group {
     auto word = hn::Set(words, zeros_[n / 8]);
     if constexpr (hn::MaxLanes(Tag()) == 16)
       word = hn::IfThenElse(hn::FirstN(words, 8), word, hn::Set(words, zeros_[n / 8 + 1]));
-    const auto place =
-        hn::And(hn::Iota(words, static_cast<uint32_t>(n)), hn::Set(words, uint32_t{7}));
+    // Not Iota(words, n): with a start that is no constant it goes through memory, lane by lane.
+    const auto place = hn::And(hn::Add(hn::Iota(words, 0), hn::Set(words, static_cast<uint32_t>(n))),
+                               hn::Set(words, uint32_t{7}));
     const auto stored = sixteenths<0>(d, hn::Shr(word, hn::ShiftLeft<2>(place)));
     return hn::MulAdd(stored, hn::Set(d, 16.0f), hn::Set(d, zero_offset_));
   }
