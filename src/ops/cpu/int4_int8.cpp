@@ -145,9 +145,12 @@ template <class Dot, int64_t kRows, int64_t kWords, class Tag>
 HWY_INLINE void stream_vector(Tag d, const StreamPlace& at,
                               const StreamedInputs<kRows, kWords, Tag>& inputs) {
   DotSums<Dot, Tag> even_dots[kRows], odd_dots[kRows];
-  if (!at.first)
-    for (int64_t r = 0; r < kRows; ++r)
-      even_dots[r] = DotSums<Dot, Tag>(hn::LoadU(d, at.sums + r * (kStreamedSums / kRows)));
+  for (int64_t r = 0; r < kRows; ++r) {
+    const auto before =
+        at.first ? hn::Zero(d) : hn::LoadU(d, at.sums + r * (kStreamedSums / kRows));
+    even_dots[r] = DotSums<Dot, Tag>(before);
+    odd_dots[r] = DotSums<Dot, Tag>(hn::Zero(d));
+  }
   for (int64_t i = 0; i < kWords; ++i) {
     const uint32_t* words = at.words + i * at.stride;
     __builtin_prefetch(words + at.ahead, 0, 2);
@@ -243,11 +246,15 @@ HWY_ATTR void stream_segment(const Segment& s, int32_t* sums) {
 constexpr int64_t kTileRows = kManyRegisters ? 6 : 3;
 constexpr int64_t kTileVectors = kManyRegisters ? 4 : 2;
 
-// codes [words][even, odd][kCodeStrip] of outputs [n, end) of a group.
+// codes [words][even, odd][kCodeStrip] of outputs [n, end) of a group. Those of the next group are
+// fetched: pieces of rows far apart, which no processor guesses.
 HWY_ATTR void take_codes_apart(const Int4Weight& w, const uint32_t* words, int64_t count, int64_t n,
                                int64_t end, int32_t* codes) {
+  constexpr int64_t kLineWords = 16;
   for (int64_t i = 0; i < count; ++i, codes += 2 * kCodeStrip) {
     const uint32_t* from = words + i * w.n + n;
+    for (int64_t at = 0; at < kCodeStrip; at += kLineWords)
+      __builtin_prefetch(from + count * w.n + at, 0, 2);
     const auto take = [&](auto d, int64_t at) HWY_ATTR {
       const auto word = load_words(d, from + at);
       hn::StoreU(even_inputs(d, word), d, codes + at);
@@ -272,25 +279,42 @@ HWY_ATTR void multiply_tile(Tag d, const Segment& s, const CodeStrip& strip, int
                             int64_t n, const GroupRows<kRows>& rows, int64_t row) {
   const hn::RebindToSigned<Tag> words;
   constexpr int64_t kWidth = hn::MaxLanes(Tag());
-  DotSums<Dot, decltype(words)> dots[kRows][kVectors];
+  // All loops over the tile are unrolled here and not by the optimizer, which would decide too late
+  // to keep the sums in registers.
+  using Sums = DotSums<Dot, decltype(words)>;
+  Sums dots[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int64_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int64_t v = 0; v < kVectors; ++v) dots[r][v] = Sums(hn::Zero(words));
+  }
   const int32_t* codes = strip.codes + (n - strip_begin);
   for (int64_t i = 0; i < strip.words; ++i) {
     for (int64_t half = 0; half < 2; ++half, codes += kCodeStrip) {
       hn::Vec<decltype(words)> of_outputs[kVectors];
+#pragma GCC unroll 8
       for (int64_t v = 0; v < kVectors; ++v) of_outputs[v] = hn::LoadU(words, codes + v * kWidth);
+#pragma GCC unroll 8
       for (int64_t r = 0; r < kRows; ++r) {
         const auto inputs = four_inputs(words, rows.codes[r] + 8 * i + 4 * half);
+#pragma GCC unroll 8
         for (int64_t v = 0; v < kVectors; ++v) dots[r][v].add(of_outputs[v], inputs);
       }
     }
-    if (i % 4 == 3 || i + 1 == strip.words)
-      for (auto& of_row : dots)
-        for (auto& dot : of_row) dot.settle();
+    if (Dot::kPends && (i % 4 == 3 || i + 1 == strip.words)) {
+#pragma GCC unroll 8
+      for (int64_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+        for (int64_t v = 0; v < kVectors; ++v) dots[r][v].settle();
+      }
+    }
   }
   const Int4Group of_group(*s.product->weight, strip.group);
+#pragma GCC unroll 8
   for (int64_t v = 0; v < kVectors; ++v) {
     const int64_t output = n + v * kWidth;
     const auto scale = of_group.scale(d, output), zero = zero_of(d, of_group, output);
+#pragma GCC unroll 8
     for (int64_t r = 0; r < kRows; ++r)
       add_share(d, dots[r][v].total(), scale, zero, rows.scales[r], rows.sums[r], strip.first,
                 s.y + (row + r) * s.y_stride + output - s.begin);

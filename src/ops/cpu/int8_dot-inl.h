@@ -9,6 +9,8 @@
 
 #include <hwy/highway.h>
 
+#include <type_traits>
+
 #include "ops/cpu/simd_target.h"
 
 #if HWY_TARGET == HWY_SSSE3 || HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_AVX2 || \
@@ -32,17 +34,30 @@ class DotSums {
   using Vector = hn::Vec<Tag>;
   static constexpr int kAddsPerSettle = 8;
 
-  HWY_INLINE DotSums() : DotSums(hn::Zero(Tag())) {}
-  HWY_INLINE explicit DotSums(Vector start) : total_(start), pending_(hn::Zero(Tag())) {}
+  // Without a value, so that arrays of sums need no loop of constructors, which keeps them in memory.
+  DotSums() = default;
+  HWY_INLINE explicit DotSums(Vector start) : total_(start) {
+    if constexpr (Dot::kPends) pending_ = hn::Zero(Tag());
+  }
 
   // Lane i grows by the sum over j < 4 of byte 4i + j of codes (0 .. 15) times that of inputs
   // (-127 .. 127).
-  HWY_INLINE void add(Vector codes, Vector inputs) { Dot::add(total_, pending_, codes, inputs); }
-  HWY_INLINE void settle() { Dot::settle(total_, pending_); }
+  HWY_INLINE void add(Vector codes, Vector inputs) {
+    if constexpr (Dot::kPends) {
+      Dot::add(total_, pending_, codes, inputs);
+    } else {
+      Dot::add(total_, codes, inputs);
+    }
+  }
+  HWY_INLINE void settle() {
+    if constexpr (Dot::kPends) Dot::settle(total_, pending_);
+  }
   HWY_INLINE Vector total() const { return total_; }
 
  private:
-  Vector total_, pending_;
+  struct Nothing {};
+  Vector total_;
+  [[no_unique_address]] std::conditional_t<Dot::kPends, Vector, Nothing> pending_;
 };
 
 // Calls body(Dot()) with the best instructions of this processor.

@@ -16,6 +16,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 // One instruction where the compiler may use the dot product extension (codes are small enough to
 // be signed), widening products where not.
 struct PlainDot {
+  static constexpr bool kPends = false;
+
   template <size_t kSize>
   using V128 = hn::Vec128<int32_t, kSize>;
 
@@ -25,8 +27,7 @@ struct PlainDot {
   HWY_INLINE static void keep(int32x4_t sum, int32x2_t& total) { total = vget_low_s32(sum); }
 
   template <size_t kSize>
-  HWY_INLINE static void add(V128<kSize>& total, V128<kSize>&, V128<kSize> codes,
-                             V128<kSize> inputs) {
+  HWY_INLINE static void add(V128<kSize>& total, V128<kSize> codes, V128<kSize> inputs) {
     const int8x16_t c = vreinterpretq_s8_s32(whole(codes.raw));
     const int8x16_t i = vreinterpretq_s8_s32(whole(inputs.raw));
 #if defined(__ARM_FEATURE_DOTPROD)
@@ -37,8 +38,6 @@ struct PlainDot {
     keep(vpadalq_s16(whole(total.raw), vpaddq_s16(low, high)), total.raw);
 #endif
   }
-  template <class Vector>
-  HWY_INLINE static void settle(Vector&, Vector&) {}
 };
 
 }  // namespace qround::ops::cpu::HWY_NAMESPACE

@@ -14,19 +14,19 @@ namespace qround::ops::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 struct PlainDot {
+  static constexpr bool kPends = false;
+
   template <int kByte, class Vector>
   HWY_INLINE static Vector byte(Vector x) {
     return hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * kByte>(x));
   }
   template <class Vector>
-  HWY_INLINE static void add(Vector& total, Vector&, Vector codes, Vector inputs) {
+  HWY_INLINE static void add(Vector& total, Vector codes, Vector inputs) {
     total = hn::Add(total, hn::Mul(byte<0>(codes), byte<0>(inputs)));
     total = hn::Add(total, hn::Mul(byte<1>(codes), byte<1>(inputs)));
     total = hn::Add(total, hn::Mul(byte<2>(codes), byte<2>(inputs)));
     total = hn::Add(total, hn::Mul(byte<3>(codes), byte<3>(inputs)));
   }
-  template <class Vector>
-  HWY_INLINE static void settle(Vector&, Vector&) {}
 };
 
 }  // namespace qround::ops::cpu::HWY_NAMESPACE

@@ -16,6 +16,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Pairs of products are summed in 16 bits, where eight pairs of 15 * 127 fit, and widened when they
 // settle.
 struct PlainDot {
+  static constexpr bool kPends = true;
+
   template <size_t kSize>
   using V128 = hn::Vec128<int32_t, kSize>;
 
@@ -59,12 +61,12 @@ struct PlainDot {
 // One instruction adds all four products to the 32-bit sums. It is no part of the vector target, so
 // it is written down and not left to an intrinsic, which would need compiler flags of its own.
 struct VnniDot {
+  static constexpr bool kPends = false;
+
   template <class Vector>
-  HWY_INLINE static void add(Vector& total, Vector&, Vector codes, Vector inputs) {
+  HWY_INLINE static void add(Vector& total, Vector codes, Vector inputs) {
     asm("vpdpbusd %2, %1, %0" : "+v"(total.raw) : "v"(codes.raw), "v"(inputs.raw));
   }
-  template <class Vector>
-  HWY_INLINE static void settle(Vector&, Vector&) {}
 };
 #endif
 

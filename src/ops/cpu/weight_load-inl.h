@@ -83,18 +83,23 @@ class Int4Group {
   }
 
   // 16 + zero, by which scale * (16 * sixteenths - offset) = scale * (code - zero). n is a multiple
-  // of 8 or Tag has one lane.
+  // of the lanes, or Tag has one.
   template <class Tag>
   HWY_INLINE hn::Vec<Tag> offset(Tag d, int64_t n) const {
-    const hn::Rebind<uint32_t, Tag> words;
-    auto word = hn::Set(words, zeros_[n / 8]);
-    if constexpr (hn::MaxLanes(Tag()) == 16)
-      word = hn::IfThenElse(hn::FirstN(words, 8), word, hn::Set(words, zeros_[n / 8 + 1]));
-    // Not Iota(words, n): with a start that is no constant it goes through memory, lane by lane.
-    const auto place = hn::And(hn::Add(hn::Iota(words, 0), hn::Set(words, static_cast<uint32_t>(n))),
-                               hn::Set(words, uint32_t{7}));
-    const auto stored = sixteenths<0>(d, hn::Shr(word, hn::ShiftLeft<2>(place)));
-    return hn::MulAdd(stored, hn::Set(d, 16.0f), hn::Set(d, zero_offset_));
+    if constexpr (hn::MaxLanes(Tag()) == 1) {
+      const uint32_t stored = zeros_[n / 8] >> (4 * (n % 8)) & 15;
+      return hn::Set(d, 16.0f + static_cast<float>(stored) + zero_offset_);
+    } else {
+      const hn::Rebind<uint32_t, Tag> words;
+      auto word = hn::Set(words, zeros_[n / 8]);
+      if constexpr (hn::MaxLanes(Tag()) == 16)
+        word = hn::IfThenElse(hn::FirstN(words, 8), word, hn::Set(words, zeros_[n / 8 + 1]));
+      // Not Iota(words, n): with a start that is no constant it goes through memory, lane by lane.
+      const auto output = hn::Add(hn::Iota(words, 0), hn::Set(words, static_cast<uint32_t>(n)));
+      const auto place = hn::And(output, hn::Set(words, uint32_t{7}));
+      const auto stored = sixteenths<0>(d, hn::Shr(word, hn::ShiftLeft<2>(place)));
+      return hn::MulAdd(stored, hn::Set(d, 16.0f), hn::Set(d, zero_offset_));
+    }
   }
 
  private:
