@@ -1,6 +1,6 @@
 """qround beside llama.cpp on this machine, in one run: the same model, the same threads, runs alternating, medians of pairs.
 
-compare_llama.py speed  QROUND LLAMA SRC OUT [PAIRS] [--head bf16|q8_0]   prefill of 512 tokens and decoding of 128 at batch 1
+compare_llama.py speed  QROUND LLAMA SRC OUT [PAIRS] [--head bf16]   prefill of 512 tokens and decoding of 128 at batch 1
 compare_llama.py start  QROUND LLAMA SRC OUT [PAIRS]                      from the command to the first token, files in memory and not
 compare_llama.py drafts QROUND LLAMA SRC OUT PROMPTS                      drafts of the MTP head that are accepted, BF16 models, greedy
 
@@ -59,8 +59,7 @@ def llama_speed(args, model):
 
 
 def qround_speed(args, directory):
-    options = ["--head-int8"] if args.head == "q8_0" else []
-    text = run([args.qround, "bench", directory, "--threads", THREADS, "--prompt", 512, "--decode", 128, "--batch", 1, "--json", *options]).stdout
+    text = run([args.qround, "bench", directory, "--threads", THREADS, "--prompt", 512, "--decode", 128, "--batch", 1, "--json"]).stdout
     case = json.loads(text)["cases"][0]
     return {"prefill": case["prefill_tokens_per_s"], "decode": case["decode_tokens_per_s"],
             "percent_of_plain_read": case["decode_percent_of_plain_read"], "plain_read_GB_per_s": case["plain_read_bytes_per_s"] / 1e9,
@@ -117,14 +116,19 @@ def drafts(args):
     whole, _, _ = converted(args)
     prompts = [json.loads(line) for line in args.prompts.read_text().splitlines()]
     for depth in (1, 2, 3):
-        drafted = accepted = 0
+        drafted = accepted = failed = 0
         for prompt in prompts:
-            done = run([program(args.llama, "llama-speculative-simple"), "-m", whole, "-md", whole, "--spec-type", "draft-mtp", "--spec-draft-n-max", depth,
-                        "-t", THREADS, "-p", prompt, "-n", 48, "--temp", 0, "-c", 512], stdin=subprocess.DEVNULL)
-            text = done.stdout + done.stderr
-            drafted += int(re.findall(r"n_drafted\s*=\s*(\d+)", text)[-1])
-            accepted += int(re.findall(r"n_accept\s*=\s*(\d+)", text)[-1])
-        print(json.dumps({"program": "llama.cpp", "drafts": depth, "drafted": drafted, "accepted": accepted, "share": accepted / drafted}), flush=True)
+            command = [program(args.llama, "llama-speculative-simple"), "-m", whole, "--spec-type", "draft-mtp", "--spec-draft-n-max", depth,
+                       "-t", THREADS, "-p", prompt, "-n", 48, "--temp", 0, "-c", 512, "--ignore-eos"]
+            done = subprocess.run([str(word) for word in command], capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+            figures = [re.findall(name + r"\s*=\s*(\d+)", done.stdout + done.stderr) for name in ("n_drafted", "n_accept")]
+            if not all(figures):
+                failed += 1  # it ends without figures on some prompts
+                continue
+            drafted += int(figures[0][-1])
+            accepted += int(figures[1][-1])
+        print(json.dumps({"program": "llama.cpp", "drafts": depth, "drafted": drafted, "accepted": accepted, "share": accepted / drafted,
+                          "prompts_without_figures": failed}), flush=True)
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -134,7 +138,7 @@ parser.add_argument("llama", type=Path)
 parser.add_argument("src", type=Path)
 parser.add_argument("out", type=Path)
 parser.add_argument("last", nargs="?", default="5")
-parser.add_argument("--head", choices=("bf16", "q8_0"))
+parser.add_argument("--head", choices=("bf16",))
 args = parser.parse_args()
 args.source_of_llama = args.llama
 args.pairs = int(args.last) if args.mode != "drafts" else 0
