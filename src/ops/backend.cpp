@@ -7,6 +7,7 @@ namespace {
 
 constexpr OpTable kRefTable = {
     .name = "ref",
+    .memory = &kHostMemory,
     .linear = ref::linear,
     .dequantize_rows = ref::dequantize_rows,
     .zero_centered_rms_norm = ref::zero_centered_rms_norm,
@@ -85,6 +86,7 @@ constexpr OpTable kCpuTable = make_cpu_table();
 
 std::vector<Backend> backends() {
   return {
+      cuda::backend(),
       {"cpu", "vector instructions, all threads", "", &kCpuTable},
       {"ref", "the definition: scalar, one thread, slow", "", &kRefTable},
   };
@@ -94,7 +96,7 @@ const OpTable& select_backend(std::string_view wanted) {
   std::string known;
   for (const Backend& backend : backends()) {
     const bool usable = backend.unusable_because.empty();
-    if (wanted.empty() ? usable : wanted == backend.name) {
+    if (wanted.empty() ? usable && !backend.only_by_name : wanted == backend.name) {
       if (usable) return *backend.table;
       throw Error("backend " + std::string(wanted) + " cannot run here")
           .actual(backend.unusable_because);

@@ -12,6 +12,7 @@
 #include "ops/gated_delta_rule.h"
 #include "ops/gating.h"
 #include "ops/linear.h"
+#include "ops/memory.h"
 #include "ops/mixture_of_experts.h"
 #include "ops/rms_norm.h"
 #include "ops/rotary_embedding.h"
@@ -23,6 +24,7 @@ namespace qround::ops {
 
 struct OpTable {
   std::string_view name;
+  const Memory* memory;  // where all operands lie
   LinearFunction* linear;
   DequantizeRowsFunction* dequantize_rows;
   ZeroCenteredRmsNormFunction* zero_centered_rms_norm;
@@ -60,11 +62,18 @@ struct OpTable {
 };
 
 struct Backend {
-  std::string_view name;  // "cpu", "ref"
-  std::string_view description;
+  std::string_view name;  // "cuda", "cpu", "ref"
+  std::string description;
   std::string unusable_because;  // empty: it runs here
   const OpTable* table = nullptr;
+  bool only_by_name = false;  // never chosen when none was named
 };
+
+namespace cuda {
+// Of the CUDA library this program is linked with: the real one, tests/cuda_emulation, or
+// cuda_absent.cpp.
+Backend backend();
+}  // namespace cuda
 
 // Best first.
 std::vector<Backend> backends();

@@ -1,0 +1,73 @@
+#include <string>
+
+#include "ops/backend.h"
+#include "ops/cuda/launch.h"
+#include "ops/cuda/memory.h"
+#include "ops/cuda/missing.h"
+
+namespace qround::ops::cuda {
+namespace {
+
+constexpr OpTable kTable = {
+    .name = kBackendName,
+    .memory = &kDeviceMemory,
+    .linear = Missing<LinearFunction>::call,
+    .dequantize_rows = Missing<DequantizeRowsFunction>::call,
+    .zero_centered_rms_norm = zero_centered_rms_norm,
+    .gated_rms_norm = gated_rms_norm,
+    .l2_norm = l2_norm,
+    .rotary_embedding = Missing<RotaryEmbeddingFunction>::call,
+    .causal_attention = Missing<CausalAttentionFunction>::call,
+    .causal_conv1d_silu = Missing<CausalConv1dSiluFunction>::call,
+    .delta_rule_gates = Missing<DeltaRuleGatesFunction>::call,
+    .gated_delta_rule = Missing<GatedDeltaRuleFunction>::call,
+    .route = Missing<RouteFunction>::call,
+    .experts = Missing<ExpertsFunction>::call,
+    .swiglu = Missing<SwigluFunction>::call,
+    .sigmoid_gate = Missing<SigmoidGateFunction>::call,
+    .linear_backward_input = Missing<LinearBackwardInputFunction>::call,
+    .weight_gradient_tiles = Missing<WeightGradientTilesFunction>::call,
+    .zero_centered_rms_norm_backward = Missing<ZeroCenteredRmsNormBackwardFunction>::call,
+    .gated_rms_norm_backward = Missing<GatedRmsNormBackwardFunction>::call,
+    .l2_norm_backward = Missing<L2NormBackwardFunction>::call,
+    .rotary_embedding_backward = Missing<RotaryEmbeddingBackwardFunction>::call,
+    .causal_attention_backward = Missing<CausalAttentionBackwardFunction>::call,
+    .causal_conv1d_silu_backward = Missing<CausalConv1dSiluBackwardFunction>::call,
+    .delta_rule_gates_backward = Missing<DeltaRuleGatesBackwardFunction>::call,
+    .gated_delta_rule_backward = Missing<GatedDeltaRuleBackwardFunction>::call,
+    .route_backward = Missing<RouteBackwardFunction>::call,
+    .grouped_experts = Missing<GroupedExpertsFunction>::call,
+    .grouped_experts_backward = Missing<GroupedExpertsBackwardFunction>::call,
+    .swiglu_backward = Missing<SwigluBackwardFunction>::call,
+    .sigmoid_gate_backward = Missing<SigmoidGateBackwardFunction>::call,
+    .sign_round = Missing<SignRoundFunction>::call,
+    .sign_round_step = Missing<SignRoundStepFunction>::call,
+    .search_rtn = Missing<SearchRtnFunction>::call,
+};
+
+constexpr int kOldestArchitecture = 80;
+
+}  // namespace
+
+Backend backend() {
+  Backend backend{.name = kBackendName,
+                  .description = "NVIDIA GPUs",
+                  .table = &kTable,
+                  .only_by_name = kBackendName != "cuda"};
+  int devices = 0;
+  const cudaError_t found = cudaGetDeviceCount(&devices);
+  if (found != cudaSuccess || devices == 0) {
+    backend.unusable_because = found == cudaSuccess ? "no GPU" : cudaGetErrorString(found);
+    return backend;
+  }
+  cudaDeviceProp device{};
+  check(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
+  backend.description = std::string(device.name) + ", " +
+                        std::to_string(device.totalGlobalMem >> 30) + " GiB, sm_" +
+                        std::to_string(device.major) + std::to_string(device.minor);
+  if (10 * device.major + device.minor < kOldestArchitecture)
+    backend.unusable_because = backend.description + " is older than sm_80";
+  return backend;
+}
+
+}  // namespace qround::ops::cuda
