@@ -97,7 +97,7 @@ void GradientJobs::run() {
   const ops::WeightGradientConsumer consume = [&](const ops::WeightGradientTile& tile) {
     gradients_.consume(linears_[static_cast<size_t>(tile.matrix)], tile);
   };
-  pass_.run.ops.weight_gradient_tiles(jobs_, consume, pass_.run.context);
+  pass_.run.ops.weight_gradient_tiles(jobs_, {.consume = &consume}, pass_.run.context);
 }
 
 BlockTraining::BlockTraining(const ModelConfig& config, MixerKind mixer, TrainingBatch batch)

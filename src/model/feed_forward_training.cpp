@@ -116,6 +116,7 @@ void experts_backward(const TrainingPass& pass, const MoeWeights& weights, MoeAc
   const ops::WeightGradientConsumer consume = [&](const ops::WeightGradientTile& tile) {
     gradients.wanted.consume(expert_linear(tile.matrix), tile);
   };
+  const ops::WeightGradientSink sink{.consume = &consume};
   pass.run.ops.grouped_experts_backward({.x = gradients.x,
                                          .groups = &saved.groups,
                                          .weights = saved.weights.data(),
@@ -125,7 +126,7 @@ void experts_backward(const TrainingPass& pass, const MoeWeights& weights, MoeAc
                                          .d_out = gradients.d_out,
                                          .dx = gradients.dx,
                                          .d_weights = d_weights.data(),
-                                         .consume = any ? &consume : nullptr,
+                                         .sink = any ? &sink : nullptr,
                                          .wanted = wanted.data(),
                                          .tokens = pass.tokens(),
                                          .hidden = pass.config.hidden,

@@ -82,9 +82,9 @@ struct GroupedExpertsBackwardArgs {
   float* dx = nullptr;                            // [T, H], added to
   float* d_weights = nullptr;                     // [T, A], overwritten
   // Weight gradients: jobs named expert_matrix(expert, which). All tiles of an expert come after
-  // its weights were read for the last time, so the consumer may change them. Experts without
+  // its weights were read for the last time, so the sink may change them. Experts without
   // tokens get no call. Null: none.
-  const WeightGradientConsumer* consume = nullptr;
+  const WeightGradientSink* sink = nullptr;
   const uint8_t* wanted = nullptr;  // [3 E], by expert_matrix; null: all
   int64_t tokens = 0, hidden = 0, n_chosen = 0;
 };

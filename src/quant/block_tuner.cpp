@@ -244,7 +244,7 @@ BlockTuner::BlockTuner(const ModelConfig& config, BlockWeights weights,
     : config_(config),
       recipe_(recipe),
       executor_(executor),
-      state_(std::move(linears), group_size, recipe, executor.ops, executor.context.threads),
+      state_(std::move(linears), group_size, recipe, executor.ops, executor.context),
       source_(weights),
       weights_(std::move(weights)) {
   for (size_t i = 0; i < state_.linears().size(); ++i) {

@@ -26,13 +26,14 @@ void pack_nibbles(const uint8_t* codes, size_t count, uint8_t* packed) {
 }
 
 RoundingState::RoundingState(std::vector<TunedLinear> linears, int64_t group_size,
-                             const TuneRecipe& recipe, const ops::OpTable& ops, Threads threads)
+                             const TuneRecipe& recipe, const ops::OpTable& ops,
+                             const ops::OpContext& context)
     : linears_(std::move(linears)),
       group_size_(group_size),
       recipe_(recipe),
       rule_(recipe.rule()),
       ops_(ops),
-      threads_(threads),
+      context_(context),
       dtype_(recipe.bf16_weights ? DType::bf16 : DType::f32) {
   for (const TunedLinear& linear : linears_) {
     places_.push_back({n_weights_, n_groups_});
@@ -46,7 +47,7 @@ RoundingState::RoundingState(std::vector<TunedLinear> linears, int64_t group_siz
   values_.resize(n_weights_ * dtype_bytes(dtype_));
   for_row_blocks([&](size_t linear_idx, int64_t begin, int64_t end) {
     ops_.sign_round(linears_[linear_idx].weight, rule_, rows_of(linear_idx, begin, end),
-                    {.dtype = dtype_, .values = values_of(linear_idx)});
+                    {.dtype = dtype_, .values = values_of(linear_idx)}, context_);
   });
 }
 
@@ -74,8 +75,10 @@ void RoundingState::step(size_t linear_idx, int64_t begin, int64_t end, const fl
   const ops::DenseWeight& weight = linears_[linear_idx].weight;
   const ops::SignRoundRows rows = rows_of(linear_idx, begin, end);
   ops_.sign_round_step(weight, rule_, rows,
-                       {gradient, recipe_.v_units(iteration), recipe_.factor_step(iteration)});
-  ops_.sign_round(weight, rule_, rows, {.dtype = dtype_, .values = values_of(linear_idx)});
+                       {gradient, {recipe_.v_units(iteration), recipe_.factor_step(iteration)}},
+                       context_);
+  ops_.sign_round(weight, rule_, rows, {.dtype = dtype_, .values = values_of(linear_idx)},
+                  context_);
 }
 
 void RoundingState::for_row_blocks(
@@ -91,7 +94,7 @@ void RoundingState::for_row_blocks(
       blocks.push_back({linear_idx, begin, std::min(rows, begin + kRowsPerBlock)});
     }
   }
-  parallel_for(threads_, blocks.size(),
+  parallel_for(context_.threads, blocks.size(),
                [&](size_t i, int) { body(blocks[i].linear_idx, blocks[i].begin, blocks[i].end); });
 }
 
@@ -108,7 +111,8 @@ void RoundingState::snapshot(RoundingSnapshot& into) const {
     std::vector<uint8_t> codes(static_cast<size_t>((end - begin) * k));
     ops_.sign_round(
         linears_[linear_idx].weight, rule_, rows_of(linear_idx, begin, end),
-        {.codes = codes.data() - begin * k, .scales = into.scales.data() + place.first_group});
+        {.codes = codes.data() - begin * k, .scales = into.scales.data() + place.first_group},
+        context_);
     pack_nibbles(
         codes.data(), codes.size(),
         into.packed_codes.data() + (place.first_weight + static_cast<size_t>(begin * k)) / 2);

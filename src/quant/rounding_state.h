@@ -33,7 +33,7 @@ class RoundingState {
  public:
   // v = 0, alpha = beta = 1. K of every map is a multiple of group_size.
   RoundingState(std::vector<TunedLinear> linears, int64_t group_size, const TuneRecipe& recipe,
-                const ops::OpTable& ops, Threads threads);
+                const ops::OpTable& ops, const ops::OpContext& context);
 
   const std::vector<TunedLinear>& linears() const { return linears_; }
   int64_t group_size() const { return group_size_; }
@@ -82,7 +82,7 @@ class RoundingState {
   TuneRecipe recipe_;
   ops::SignRoundRule rule_;
   const ops::OpTable& ops_;
-  Threads threads_;
+  ops::OpContext context_;
   DType dtype_;  // of the effective weights
   size_t n_weights_ = 0, n_groups_ = 0;
   mutable std::vector<int16_t> v_;

@@ -141,7 +141,7 @@ std::map<int64_t, std::vector<float>> collect(WeightGradientTilesFunction* tiles
     EXPECT_LT(tile.worker, threads);
   };
   Workspace workspace;
-  tiles(jobs, consume, {{threads}, workspace});
+  tiles(jobs, {.consume = &consume}, {{threads}, workspace});
   for (const auto& [matrix, rows] : visits) EXPECT_EQ(rows, std::vector<int>(rows.size(), 1));
   return matrices;
 }
@@ -194,7 +194,7 @@ TEST(WeightGradientTiles, PassOnTheConsumersException) {
   const WeightGradientConsumer consume = [](const WeightGradientTile&) {
     throw std::runtime_error("disk full");
   };
-  EXPECT_THROW(cpu::weight_gradient_tiles({&job, 1}, consume, {{2}, workspace}),
+  EXPECT_THROW(cpu::weight_gradient_tiles({&job, 1}, {.consume = &consume}, {{2}, workspace}),
                std::runtime_error);
 }
 

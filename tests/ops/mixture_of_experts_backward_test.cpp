@@ -164,6 +164,7 @@ struct Operands {
       std::copy_n(tile.values, (tile.row_end - tile.row_begin) * tile.k,
                   of_matrix.begin() + tile.row_begin * tile.k);
     };
+    const WeightGradientSink sink{.consume = &consume};
     backward({.x = x.data(),
               .groups = &groups,
               .weights = weights.data(),
@@ -173,7 +174,7 @@ struct Operands {
               .d_out = d_out.data(),
               .dx = result.dx.data(),
               .d_weights = result.d_weights.data(),
-              .consume = &consume,
+              .sink = &sink,
               .wanted = wanted.empty() ? nullptr : wanted.data(),
               .tokens = s.tokens,
               .hidden = s.hidden,

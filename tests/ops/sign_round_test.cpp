@@ -4,11 +4,13 @@
 
 #include <cmath>
 #include <random>
+#include <tuple>
 #include <vector>
 
 #include "base/half.h"
 #include "ops/ref/sign_round_element.h"
 #include "ops/sign_round_scale.h"
+#include "ops/weight_gradient.h"
 
 namespace qround::ops {
 namespace {
@@ -63,10 +65,12 @@ struct Rounded {
 Rounded round_with(SignRoundFunction* function, Subject& subject, const SignRoundRule& rule,
                    int64_t begin, int64_t end) {
   Rounded out(subject);
+  Workspace workspace;
+  const OpContext context{{1}, workspace};
   function(subject.weight(), rule, subject.rows(begin, end),
-           {DType::f32, out.f32.data(), out.codes.data(), out.scales.data()});
+           {DType::f32, out.f32.data(), out.codes.data(), out.scales.data()}, context);
   function(subject.weight(), rule, subject.rows(begin, end),
-           {DType::bf16, out.bf16.data(), nullptr, nullptr});
+           {DType::bf16, out.bf16.data(), nullptr, nullptr}, context);
   return out;
 }
 
@@ -109,14 +113,17 @@ TEST(SignRound, Bf16ScalesAreExactInBothFormats) {
 }
 
 TEST(SignRoundStep, FastVersionMovesTheParametersOfTheDefinition) {
+  Workspace workspace;
+  const OpContext context{{1}, workspace};
   for (const ClampRule clamp : {ClampRule::closed, ClampRule::open, ClampRule::inward}) {
     for (const bool f16_gradient : {false, true}) {
       Subject expected(7, 384, 128), actual(7, 384, 128);
       const SignRoundRule rule{.v_unit = 1e-4f, .clamp = clamp, .f16_scale_gradient = f16_gradient};
       for (const int16_t units : {int16_t{50}, int16_t{49}}) {
         const auto step = [&](Subject& s, SignRoundStepFunction* function) {
-          function(s.weight(), rule, s.rows(0, 3), {s.gradient.data(), units, 0.005f});
-          function(s.weight(), rule, s.rows(3, 7), {s.gradient.data() + 3 * s.k, units, 0.005f});
+          function(s.weight(), rule, s.rows(0, 3), {s.gradient.data(), {units, 0.005f}}, context);
+          function(s.weight(), rule, s.rows(3, 7), {s.gradient.data() + 3 * s.k, {units, 0.005f}},
+                   context);
         };
         step(expected, ref::sign_round_step);
         step(actual, cpu::sign_round_step);
@@ -144,15 +151,63 @@ TEST(SignRoundStep, InwardRuleNeverMovesACodeFurtherOut) {
 
 TEST(SignRoundStep, FactorsStayWithinTheirBounds) {
   Subject subject(4, 256, 64);
+  Workspace workspace;
+  const OpContext context{{1}, workspace};
   for (int i = 0; i < 400; ++i) {
     cpu::sign_round_step(subject.weight(), {.v_unit = 1e-4f}, subject.rows(0, 4),
-                         {subject.gradient.data(), 1, 0.01f});
+                         {subject.gradient.data(), {1, 0.01f}}, context);
   }
   for (const std::vector<float>* factors : {&subject.alpha, &subject.beta}) {
     for (const float factor : *factors) {
       EXPECT_GE(factor, 0);
       EXPECT_LE(factor, 1);
     }
+  }
+}
+
+// Sign steps said as data give the bits of a function that takes the tiles.
+TEST(SignRoundUpdate, DoesWhatAStepAndARoundingOfEachTileDo) {
+  const int64_t n = 70, k = 256, tokens = 30;
+  const SignRoundRule rule{.v_unit = 1e-4f};
+  const SignRoundStepSizes sizes{37, 0.004f};
+  std::mt19937 random(kSeed);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(tokens * k), dy(tokens * n);
+  for (float& value : x) value = normal(random);
+  for (float& value : dy) value = normal(random);
+  Workspace workspace;
+  const OpContext context{{2}, workspace};
+  for (const auto& [tiles, step, round] :
+       {std::tuple{&ref::weight_gradient_tiles, &ref::sign_round_step, &ref::sign_round},
+        std::tuple{&cpu::weight_gradient_tiles, &cpu::sign_round_step, &cpu::sign_round}}) {
+    Subject by_function(n, k, 128), by_data(n, k, 128);
+    std::vector<uint16_t> expected(n * k), actual(n * k);
+    const WeightGradientConsumer consume = [&](const WeightGradientTile& tile) {
+      const SignRoundRows rows = by_function.rows(tile.row_begin, tile.row_end);
+      step(by_function.weight(), rule, rows, {tile.values, sizes}, context);
+      round(by_function.weight(), rule, rows, {DType::bf16, expected.data()}, context);
+    };
+    const SignRoundTarget targets[] = {
+        {}, {by_data.weight(), by_data.rows(0, 0), {DType::bf16, actual.data()}}};
+    const SignRoundUpdate update{rule, &sizes, targets};
+    WeightGradientJob job{.matrix = 1,
+                          .x = x.data(),
+                          .dy = dy.data(),
+                          .rows = tokens,
+                          .n = n,
+                          .k = k,
+                          .x_stride = k,
+                          .dy_stride = n};
+    tiles({&job, 1}, {.consume = &consume}, context);
+    tiles({&job, 1}, {.update = &update}, context);
+    EXPECT_EQ(by_data.v, by_function.v);
+    EXPECT_EQ(by_data.alpha, by_function.alpha);
+    EXPECT_EQ(by_data.beta, by_function.beta);
+    EXPECT_EQ(actual, expected);
+    EXPECT_NE(by_data.v, Subject(n, k, 128).v);
+    job.matrix = 0;  // not wanted
+    tiles({&job, 1}, {.update = &update}, context);
+    EXPECT_EQ(by_data.v, by_function.v);
   }
 }
 

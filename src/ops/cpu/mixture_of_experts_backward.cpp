@@ -250,7 +250,7 @@ void wave_weight_gradients(const GroupedExpertsBackwardArgs& args, const Wave& w
     add(ExpertMatrix::down, r.hidden.data() + row * width, width,
         r.d_out.data() + row * args.hidden, args.hidden);
   }
-  if (!jobs.empty()) weight_gradient_tiles(jobs, *args.consume, context);
+  if (!jobs.empty()) weight_gradient_tiles(jobs, *args.sink, context);
 }
 
 void backward_wave(const GroupedExpertsBackwardArgs& args, const Wave& wave, const BackwardRows& r,
@@ -300,7 +300,7 @@ void backward_wave(const GroupedExpertsBackwardArgs& args, const Wave& wave, con
     product(s, expert.up, up, r.dx.data(), true, of_worker);
   });
   of_wave.add_to_tokens(r.dx.data(), nullptr, args.dx);
-  if (args.consume != nullptr) wave_weight_gradients(args, wave, width, r, context);
+  if (args.sink != nullptr) wave_weight_gradients(args, wave, width, r, context);
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ void consume_gradients(const GroupedExpertsBackwardArgs& args, int64_t expert, i
                                 .k = k,
                                 .x_stride = k,
                                 .dy_stride = n};
-    weight_gradient_tiles({&job, 1}, *args.consume, context);
+    weight_gradient_tiles({&job, 1}, *args.sink, context);
   };
   consume(ExpertMatrix::gate, r.x.data(), hidden, d_gate, width);
   consume(ExpertMatrix::up, r.x.data(), hidden, d_up, width);
@@ -84,7 +84,7 @@ void expert_backward(const GroupedExpertsBackwardArgs& args, int64_t expert,
     float* dx = args.dx + choices[row] / args.n_chosen * hidden;
     for (int64_t i = 0; i < hidden; ++i) dx[i] += r.d_x[static_cast<size_t>(row * hidden + i)];
   }
-  if (args.consume != nullptr) consume_gradients(args, expert, rows, width, r, gate, up, context);
+  if (args.sink != nullptr) consume_gradients(args, expert, rows, width, r, gate, up, context);
 }
 
 }  // namespace
