@@ -35,7 +35,8 @@ SwigluActivations swiglu_activations(int64_t n_rows, int64_t width) {
 MoeActivations moe_activations(const MoeConfig& moe, int64_t tokens) {
   return {.chosen = std::vector<int32_t>(static_cast<size_t>(tokens * moe.chosen)),
           .weights = rows(tokens, moe.chosen),
-          .groups = {},
+          .first_rows = {ops::host_memory(), moe.experts + 1},
+          .choices = {ops::host_memory(), tokens * moe.chosen},
           .experts = swiglu_activations(tokens * moe.chosen, moe.expert_width),
           .shared = swiglu_activations(tokens, moe.shared_width),
           .shared_gate = rows(tokens, 1)};
@@ -210,8 +211,8 @@ void BlockTraining::backward(const BlockWeights& weights, const float* x, const 
 std::vector<int64_t> BlockTraining::expert_tokens() const {
   std::vector<int64_t> counts;
   if (const auto* moe = std::get_if<MoeActivations>(&saved_.feed_forward))
-    for (size_t expert = 0; expert + 1 < moe->groups.begin.size(); ++expert)
-      counts.push_back(moe->groups.begin[expert + 1] - moe->groups.begin[expert]);
+    for (int64_t expert = 0; expert + 1 < moe->first_rows.size(); ++expert)
+      counts.push_back(moe->first_rows.data()[expert + 1] - moe->first_rows.data()[expert]);
   return counts;
 }
 

@@ -19,6 +19,7 @@
 #include "model/block.h"
 #include "model/block_weights.h"
 #include "model/tensor_table.h"
+#include "ops/memory.h"
 #include "ops/weight_gradient.h"
 
 namespace qround {
@@ -73,12 +74,15 @@ struct SwigluActivations {
 };
 
 struct MoeActivations {
-  std::vector<int32_t> chosen;  // [T, A]
-  std::vector<float> weights;   // [T, A]
-  ops::ExpertGroups groups;
-  SwigluActivations experts;       // [T * A, I], grouped
-  SwigluActivations shared;        // [T, shared width]
-  std::vector<float> shared_gate;  // [T]: before the sigmoid
+  std::vector<int32_t> chosen;      // [T, A]
+  std::vector<float> weights;       // [T, A]
+  ops::Buffer<int64_t> first_rows;  // [E + 1], as ExpertGroups::begin
+  ops::Buffer<int32_t> choices;     // [T * A], as ExpertGroups::choices
+  SwigluActivations experts;        // [T * A, I], grouped
+  SwigluActivations shared;         // [T, shared width]
+  std::vector<float> shared_gate;   // [T]: before the sigmoid
+
+  ops::ExpertGroups groups() { return {first_rows.data(), choices.data()}; }
 };
 
 struct BlockActivations {

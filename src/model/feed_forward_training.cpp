@@ -38,7 +38,12 @@ void route(const TrainingPass& pass, const MoeWeights& weights, const float* x,
                       .n_experts = moe.experts,
                       .n_chosen = moe.chosen},
                      context);
-  saved.groups = ops::group_by_expert(saved.chosen.data(), pass.tokens(), moe.chosen, moe.experts);
+  pass.run.ops.group_by_expert({.experts = saved.chosen.data(),
+                                .groups = saved.groups(),
+                                .tokens = pass.tokens(),
+                                .n_experts = moe.experts,
+                                .n_chosen = moe.chosen},
+                               context);
 }
 
 // dx += what flows through the router; d_weights [T, A].
@@ -117,8 +122,9 @@ void experts_backward(const TrainingPass& pass, const MoeWeights& weights, MoeAc
     gradients.wanted.consume(expert_linear(tile.matrix), tile);
   };
   const ops::WeightGradientSink sink{.consume = &consume};
+  const ops::ExpertGroups groups = saved.groups();
   pass.run.ops.grouped_experts_backward({.x = gradients.x,
-                                         .groups = &saved.groups,
+                                         .groups = &groups,
                                          .weights = saved.weights.data(),
                                          .expert_weights = weights.experts,
                                          .gate = saved.experts.gate.data(),
@@ -174,8 +180,9 @@ void moe_training_forward(const TrainingPass& pass, const MoeWeights& weights, c
   const ops::OpContext& context = pass.run.context;
   const int64_t tokens = pass.tokens(), hidden = pass.config.hidden;
   route(pass, weights, x, saved);
+  const ops::ExpertGroups groups = saved.groups();
   ops.grouped_experts({.x = x,
-                       .groups = &saved.groups,
+                       .groups = &groups,
                        .weights = saved.weights.data(),
                        .expert_weights = weights.experts,
                        .gate = saved.experts.gate.data(),

@@ -52,8 +52,8 @@ class Visit {
     report({{Role::router}, {Role::shared_gate}, {Role::shared_up}, {Role::shared_expert_gate}}, x,
            pass_.config.hidden);
     inner({Role::shared_down}, saved.shared);
-    for (size_t expert = 0; expert + 1 < saved.groups.begin.size(); ++expert)
-      one_expert(static_cast<int64_t>(expert), x, saved);
+    for (int64_t expert = 0; expert < pass_.config.moe->experts; ++expert)
+      one_expert(expert, x, saved);
   }
 
  private:
@@ -76,15 +76,15 @@ class Visit {
   void one_expert(int64_t expert, const float* x, const MoeActivations& saved) const {
     const MoeConfig& moe = *pass_.config.moe;
     const int64_t width = pass_.config.hidden;
-    const int64_t begin = saved.groups.begin[static_cast<size_t>(expert)];
-    const int64_t rows = saved.groups.begin[static_cast<size_t>(expert + 1)] - begin;
+    const int64_t begin = saved.first_rows.data()[expert];
+    const int64_t rows = saved.first_rows.data()[expert + 1] - begin;
     if (rows == 0) return;
     Scope scope(context().workspace);
     const auto gathered = take_floats(scope, rows * width);
     const auto weights = take_floats(scope, rows);
     const auto hidden = take_floats(scope, rows * moe.expert_width);
     for (int64_t row = 0; row < rows; ++row) {
-      const int32_t choice = saved.groups.choices[static_cast<size_t>(begin + row)];
+      const int32_t choice = saved.choices.data()[begin + row];
       std::copy_n(x + choice / moe.chosen * width, width, gathered.data() + row * width);
       weights[static_cast<size_t>(row)] = saved.weights[static_cast<size_t>(choice)];
     }

@@ -19,6 +19,7 @@ constexpr OpTable kRefTable = {
     .delta_rule_gates = ref::delta_rule_gates,
     .gated_delta_rule = ref::gated_delta_rule,
     .route = ref::route,
+    .group_by_expert = ref::group_by_expert,
     .experts = ref::experts,
     .swiglu = ref::swiglu,
     .sigmoid_gate = ref::sigmoid_gate,

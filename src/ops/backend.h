@@ -36,6 +36,7 @@ struct OpTable {
   DeltaRuleGatesFunction* delta_rule_gates;
   GatedDeltaRuleFunction* gated_delta_rule;
   RouteFunction* route;
+  GroupByExpertFunction* group_by_expert;
   ExpertsFunction* experts;
   SwigluFunction* swiglu;
   SigmoidGateFunction* sigmoid_gate;

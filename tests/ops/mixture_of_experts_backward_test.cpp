@@ -8,20 +8,63 @@
 #include "ops/linear.h"
 #include "ops/mixture_of_experts.h"
 #include "tests/ops/finite_difference.h"
+#include "tests/ops/on_backend.h"
 #include "tests/ops/random_values.h"
 #include "tests/ops/random_weight.h"
 
 namespace qround::ops {
 namespace {
 
-TEST(GroupByExpert, SortsChoicesByExpertThenToken) {
-  const int32_t experts[] = {2, 0, /**/ 0, 3, /**/ 2, 3};
-  const ExpertGroups groups = group_by_expert(experts, 3, 2, 5);
-  EXPECT_EQ(groups.begin, (std::vector<int64_t>{0, 2, 2, 4, 6, 6}));
-  EXPECT_EQ(groups.choices, (std::vector<int32_t>{1, 2, 0, 4, 3, 5}));
+struct Groups {
+  std::vector<int64_t> begin, totals;
+  std::vector<int32_t> choices;
+};
+
+// Totals begin as 10.
+Groups group(const OpTable& table, const std::vector<int32_t>& experts, int64_t n_chosen,
+             int64_t n_experts) {
+  OnBackend on(table);
+  const auto chosen = on.copy_of(experts);
+  Buffer<int64_t> begin(on.memory, n_experts + 1);
+  auto totals = on.copy_of(std::vector<int64_t>(static_cast<size_t>(n_experts), 10));
+  Buffer<int32_t> choices(on.memory, static_cast<int64_t>(experts.size()));
+  table.group_by_expert({.experts = chosen.data(),
+                         .groups = {begin.data(), choices.data()},
+                         .totals = totals.data(),
+                         .tokens = static_cast<int64_t>(experts.size()) / n_chosen,
+                         .n_experts = n_experts,
+                         .n_chosen = n_chosen},
+                        on.context);
+  return {begin.to_vector(), totals.to_vector(), choices.to_vector()};
 }
 
-TEST(RouteBackward, EqualsFiniteDifferencesForChosenAndIsZeroForOthers) {
+class GroupByExpert : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(GroupByExpert);
+
+TEST_P(GroupByExpert, SortsChoicesByExpertThenToken) {
+  const Groups groups = group(table(), {2, 0, /**/ 0, 3, /**/ 2, 3}, 2, 5);
+  EXPECT_EQ(groups.begin, (std::vector<int64_t>{0, 2, 2, 4, 6, 6}));
+  EXPECT_EQ(groups.choices, (std::vector<int32_t>{1, 2, 0, 4, 3, 5}));
+  EXPECT_EQ(groups.totals, (std::vector<int64_t>{12, 10, 12, 12, 10}));
+}
+
+TEST_P(GroupByExpert, EqualsDefinitionOnManyTokens) {
+  RandomValues random(12);
+  for (const int64_t n_experts : {1, 7, 300}) {
+    std::vector<int32_t> experts(3 * 401);
+    for (int32_t& expert : experts) expert = static_cast<int32_t>(random.bits() % n_experts);
+    const Groups expected = group(ref_table(), experts, 3, n_experts);
+    const Groups actual = group(table(), experts, 3, n_experts);
+    EXPECT_EQ(actual.begin, expected.begin);
+    EXPECT_EQ(actual.choices, expected.choices);
+    EXPECT_EQ(actual.totals, expected.totals);
+  }
+}
+
+class RouteBackward : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(RouteBackward);
+
+TEST_P(RouteBackward, EqualsFiniteDifferencesForChosenAndIsZeroForOthers) {
   RandomValues random(1);
   const int64_t tokens = 9, n_experts = 7, n_chosen = 3;
   const auto logits = random.normal(tokens * n_experts), d_weights = random.normal(tokens * 3);
@@ -50,17 +93,20 @@ TEST(RouteBackward, EqualsFiniteDifferencesForChosenAndIsZeroForOthers) {
     return sum;
   };
   const Doubles expected = central_differences(loss, to_doubles(logits));
-  for (auto* backward : {ref::route_backward, cpu::route_backward}) {
-    std::vector<float> d_logits(logits.size(), NAN);
-    backward({.experts = experts.data(),
-              .weights = weights.data(),
-              .d_weights = d_weights.data(),
-              .d_logits = d_logits.data(),
-              .tokens = tokens,
-              .n_experts = n_experts,
-              .n_chosen = n_chosen},
-             {{2}, workspace});
-    expect_gradient(d_logits, expected, n_chosen, random.seed());
+  for (const OpTable* each : {&ref_table(), &table()}) {
+    OnBackend on(*each);
+    const auto chosen = on.copy_of(experts);
+    const auto w = on.copy_of(weights), dw = on.copy_of(d_weights);
+    auto d_logits = on.nans(logits.size());
+    each->route_backward({.experts = chosen.data(),
+                          .weights = w.data(),
+                          .d_weights = dw.data(),
+                          .d_logits = d_logits.data(),
+                          .tokens = tokens,
+                          .n_experts = n_experts,
+                          .n_chosen = n_chosen},
+                         on.context);
+    expect_gradient(d_logits.to_vector(), expected, n_chosen, random.seed());
   }
 }
 
@@ -78,6 +124,8 @@ struct Operands {
   Shape s;
   std::vector<float> x, weights, d_out;
   std::vector<int32_t> experts;
+  std::vector<int64_t> first_rows;
+  std::vector<int32_t> choices;
   ExpertGroups groups;
   std::vector<RandomWeight> storage;
   std::vector<SwigluWeights> expert_weights;
@@ -93,7 +141,16 @@ struct Operands {
         chosen.insert(static_cast<int32_t>(1 + random.bits() % (s.n_experts - 1)));
       experts.insert(experts.end(), chosen.rbegin(), chosen.rend());
     }
-    groups = group_by_expert(experts.data(), s.tokens, s.n_chosen, s.n_experts);
+    first_rows.resize(static_cast<size_t>(s.n_experts + 1));
+    choices.resize(experts.size());
+    groups = {first_rows.data(), choices.data()};
+    Workspace workspace;
+    ref::group_by_expert({.experts = experts.data(),
+                          .groups = groups,
+                          .tokens = s.tokens,
+                          .n_experts = s.n_experts,
+                          .n_chosen = s.n_chosen},
+                         {{1}, workspace});
     for (int64_t matrix = 0; matrix < 3 * s.n_experts; ++matrix) {
       const bool down = matrix % 3 == static_cast<int64_t>(ExpertMatrix::down);
       storage.emplace_back(format, down ? s.hidden : s.width, down ? s.width : s.hidden, random);
