@@ -47,4 +47,10 @@ DequantizeRowsFunction dequantize_rows;
 LinearBackwardInputFunction linear_backward_input;
 }  // namespace cpu
 
+namespace cuda {
+LinearFunction linear;
+DequantizeRowsFunction dequantize_rows;
+LinearBackwardInputFunction linear_backward_input;
+}  // namespace cuda
+
 }  // namespace qround::ops

@@ -84,4 +84,9 @@ SignRoundFunction sign_round;
 SignRoundStepFunction sign_round_step;
 }  // namespace cpu
 
+namespace cuda {
+SignRoundFunction sign_round;
+SignRoundStepFunction sign_round_step;
+}  // namespace cuda
+
 }  // namespace qround::ops

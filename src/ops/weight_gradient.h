@@ -75,4 +75,8 @@ namespace cpu {
 WeightGradientTilesFunction weight_gradient_tiles;
 }
 
+namespace cuda {
+WeightGradientTilesFunction weight_gradient_tiles;
+}  // namespace cuda
+
 }  // namespace qround::ops

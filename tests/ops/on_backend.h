@@ -26,6 +26,15 @@ inline std::vector<const OpTable*> fast_backends() {
   return tables;
 }
 
+// The relative error of a factor of a matrix product that the backend rounds before it multiplies:
+// half a unit in the last place of bf16 where tensor cores multiply.
+inline float factor_rounding(const OpTable& table) {
+  return table.name.starts_with("cuda") ? 0x1p-9f : 0.0f;
+}
+
+// Emulated kernels are a thousand times slower than real ones: their tests run fewer shapes.
+inline bool is_emulated(const OpTable& table) { return table.name == "cuda-emulated"; }
+
 // A suite derived from this one, with TEST_P and QROUND_FOR_EACH_BACKEND(Suite).
 class ForEachBackend : public testing::TestWithParam<const OpTable*> {
  protected:

@@ -11,8 +11,8 @@ namespace {
 constexpr OpTable kTable = {
     .name = kBackendName,
     .memory = &kDeviceMemory,
-    .linear = Missing<LinearFunction>::call,
-    .dequantize_rows = Missing<DequantizeRowsFunction>::call,
+    .linear = linear,
+    .dequantize_rows = dequantize_rows,
     .zero_centered_rms_norm = zero_centered_rms_norm,
     .gated_rms_norm = gated_rms_norm,
     .l2_norm = l2_norm,
@@ -26,8 +26,8 @@ constexpr OpTable kTable = {
     .experts = Missing<ExpertsFunction>::call,
     .swiglu = Missing<SwigluFunction>::call,
     .sigmoid_gate = Missing<SigmoidGateFunction>::call,
-    .linear_backward_input = Missing<LinearBackwardInputFunction>::call,
-    .weight_gradient_tiles = Missing<WeightGradientTilesFunction>::call,
+    .linear_backward_input = linear_backward_input,
+    .weight_gradient_tiles = weight_gradient_tiles,
     .zero_centered_rms_norm_backward = Missing<ZeroCenteredRmsNormBackwardFunction>::call,
     .gated_rms_norm_backward = Missing<GatedRmsNormBackwardFunction>::call,
     .l2_norm_backward = Missing<L2NormBackwardFunction>::call,
@@ -41,8 +41,8 @@ constexpr OpTable kTable = {
     .grouped_experts_backward = Missing<GroupedExpertsBackwardFunction>::call,
     .swiglu_backward = Missing<SwigluBackwardFunction>::call,
     .sigmoid_gate_backward = Missing<SigmoidGateBackwardFunction>::call,
-    .sign_round = Missing<SignRoundFunction>::call,
-    .sign_round_step = Missing<SignRoundStepFunction>::call,
+    .sign_round = sign_round,
+    .sign_round_step = sign_round_step,
     .search_rtn = Missing<SearchRtnFunction>::call,
 };
 

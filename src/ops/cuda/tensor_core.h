@@ -53,6 +53,14 @@ __device__ __forceinline__ void ldmatrix_x2_transposed(uint32_t (&r)[2], const v
                : "r"(shared_address(row)));
 }
 
+// a - b, of both bf16 in a register; exact where the difference is a bf16.
+__device__ __forceinline__ uint32_t subtract_bf16_pairs(uint32_t a, uint32_t b) {
+  constexpr uint32_t kOnes = 0x3F803F80u, kSigns = 0x80008000u;
+  uint32_t difference;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;\n" : "=r"(difference) : "r"(a), "r"(kOnes), "r"(b ^ kSigns));
+  return difference;
+}
+
 // Copies 16 bytes (both ends aligned to 16) into shared memory; of them the first `valid` are read,
 // the others become zeros (valid 0: nothing is read). Belongs to the thread's open group.
 __device__ __forceinline__ void cp_async_16(void* shared, const void* global, int valid = 16) {
