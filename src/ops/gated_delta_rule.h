@@ -110,4 +110,9 @@ DeltaRuleGatesBackwardFunction delta_rule_gates_backward;
 GatedDeltaRuleBackwardFunction gated_delta_rule_backward;
 }  // namespace cpu
 
+namespace cuda {
+DeltaRuleGatesFunction delta_rule_gates;
+DeltaRuleGatesBackwardFunction delta_rule_gates_backward;
+}  // namespace cuda
+
 }  // namespace qround::ops

@@ -4,6 +4,7 @@
 
 #include "ops/gated_delta_rule.h"
 #include "tests/ops/finite_difference.h"
+#include "tests/ops/on_backend.h"
 #include "tests/ops/random_values.h"
 
 namespace qround::ops {
@@ -39,27 +40,33 @@ struct GateOperands {
     std::vector<float> a, b, a_log, dt_bias;
   };
   // In the places of a and b.
-  Gradients run(DeltaRuleGatesBackwardFunction* backward, int threads) const {
-    Workspace workspace;
-    Gradients d{a, b, std::vector<float>(a_log.size()), std::vector<float>(a_log.size())};
-    backward({.a = d.a.data(),
-              .b = d.b.data(),
-              .a_log = a_log.data(),
-              .dt_bias = dt_bias.data(),
-              .d_log_decay = d_log_decay.data(),
-              .d_beta = d_beta.data(),
-              .da = d.a.data(),
-              .db = d.b.data(),
-              .d_a_log = d.a_log.data(),
-              .d_dt_bias = d.dt_bias.data(),
-              .tokens = tokens,
-              .value_heads = heads},
-             {{threads}, workspace});
-    return d;
+  Gradients run(const OpTable& table, int threads) const {
+    OnBackend on(table, threads);
+    auto a_ = on.copy_of(a), b_ = on.copy_of(b);
+    const auto a_log_ = on.copy_of(a_log), dt_bias_ = on.copy_of(dt_bias);
+    const auto d_decay = on.copy_of(d_log_decay), d_beta_ = on.copy_of(d_beta);
+    auto d_a_log = on.zeros(a_log.size()), d_dt_bias = on.zeros(a_log.size());
+    table.delta_rule_gates_backward({.a = a_.data(),
+                                     .b = b_.data(),
+                                     .a_log = a_log_.data(),
+                                     .dt_bias = dt_bias_.data(),
+                                     .d_log_decay = d_decay.data(),
+                                     .d_beta = d_beta_.data(),
+                                     .da = a_.data(),
+                                     .db = b_.data(),
+                                     .d_a_log = d_a_log.data(),
+                                     .d_dt_bias = d_dt_bias.data(),
+                                     .tokens = tokens,
+                                     .value_heads = heads},
+                                    on.context);
+    return {a_.to_vector(), b_.to_vector(), d_a_log.to_vector(), d_dt_bias.to_vector()};
   }
 };
 
-TEST(DeltaRuleGatesBackward, EqualsFiniteDifferences) {
+class DeltaRuleGatesBackward : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(DeltaRuleGatesBackward);
+
+TEST_P(DeltaRuleGatesBackward, EqualsFiniteDifferences) {
   RandomValues random(1);
   for (const int64_t heads : {2, 16, 19}) {
     const GateOperands operands(6, heads, random);
@@ -77,8 +84,8 @@ TEST(DeltaRuleGatesBackward, EqualsFiniteDifferences) {
         central_differences([&](const Doubles& at) { return loss(a, b, at, dt_bias); }, a_log);
     const Doubles d_dt_bias =
         central_differences([&](const Doubles& at) { return loss(a, b, a_log, at); }, dt_bias);
-    for (auto* backward : {ref::delta_rule_gates_backward, cpu::delta_rule_gates_backward}) {
-      const auto actual = operands.run(backward, 2);
+    for (const OpTable* each : {&ref_table(), &table()}) {
+      const auto actual = operands.run(*each, 2);
       expect_gradient(actual.a, da, 1, random.seed());
       expect_gradient(actual.b, db, 1, random.seed());
       expect_gradient(actual.a_log, d_a_log, 6, random.seed());
@@ -87,11 +94,11 @@ TEST(DeltaRuleGatesBackward, EqualsFiniteDifferences) {
   }
 }
 
-TEST(DeltaRuleGatesBackward, DoesNotDependOnTheNumberOfThreads) {
+TEST_P(DeltaRuleGatesBackward, DoesNotDependOnTheNumberOfThreads) {
   RandomValues random(2);
   const GateOperands operands(2000, 32, random);
   expect_same_bits_for_all_thread_counts([&](int threads) {
-    auto [a, b, a_log, dt_bias] = operands.run(cpu::delta_rule_gates_backward, threads);
+    auto [a, b, a_log, dt_bias] = operands.run(table(), threads);
     a.insert(a.end(), b.begin(), b.end());
     a.insert(a.end(), a_log.begin(), a_log.end());
     return a;

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "tests/ops/expect_close.h"
+#include "tests/ops/on_backend.h"
 #include "tests/ops/random_values.h"
 
 namespace qround::ops {
@@ -248,25 +249,30 @@ TEST(GatedDeltaRule, DecayToNothingForgetsTheState) {
   for (float value : after) EXPECT_TRUE(std::isfinite(value));
 }
 
-std::vector<float> run_gates(DeltaRuleGatesFunction* gates, const std::vector<float>& a,
+std::vector<float> run_gates(const OpTable& table, const std::vector<float>& a,
                              const std::vector<float>& b, const std::vector<float>& a_log,
                              const std::vector<float>& dt_bias, int threads) {
-  Workspace workspace;
+  OnBackend on(table, threads);
   const auto heads = static_cast<int64_t>(a_log.size());
-  std::vector<float> both(2 * a.size(), NAN);
-  gates({.a = a.data(),
-         .b = b.data(),
-         .a_log = a_log.data(),
-         .dt_bias = dt_bias.data(),
-         .log_decay = both.data(),
-         .beta = both.data() + a.size(),
-         .tokens = static_cast<int64_t>(a.size()) / heads,
-         .value_heads = heads},
-        {.threads = {threads}, .workspace = workspace});
-  return both;
+  const auto a_ = on.copy_of(a), b_ = on.copy_of(b), a_log_ = on.copy_of(a_log),
+             dt_bias_ = on.copy_of(dt_bias);
+  auto both = on.nans(2 * a.size());
+  table.delta_rule_gates({.a = a_.data(),
+                          .b = b_.data(),
+                          .a_log = a_log_.data(),
+                          .dt_bias = dt_bias_.data(),
+                          .log_decay = both.data(),
+                          .beta = both.data() + a.size(),
+                          .tokens = a_.size() / heads,
+                          .value_heads = heads},
+                         on.context);
+  return both.to_vector();
 }
 
-TEST(DeltaRuleGates, FastVersionEqualsDefinitionOverTheWholeRange) {
+class DeltaRuleGates : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(DeltaRuleGates);
+
+TEST_P(DeltaRuleGates, EqualsDefinitionOverTheWholeRange) {
   RandomValues random(6);
   for (const int64_t heads : {1, 3, 32, 37})
     for (const int64_t tokens : {1, 2, 65, 600}) {
@@ -274,15 +280,14 @@ TEST(DeltaRuleGates, FastVersionEqualsDefinitionOverTheWholeRange) {
       auto b = random.uniform(tokens * heads, -120, 120);
       a[0] = 20;  // where softplus becomes linear
       const auto a_log = random.uniform(heads, -5, 3), dt_bias = random.normal(heads);
-      const auto expected = run_gates(ref::delta_rule_gates, a, b, a_log, dt_bias, 1);
+      const auto expected = run_gates(ref_table(), a, b, a_log, dt_bias, 1);
       std::vector<float> tolerances;
       for (float value : expected)
         tolerances.push_back(16 * kEps * std::abs(value) + std::numeric_limits<float>::min());
-      expect_close(run_gates(cpu::delta_rule_gates, a, b, a_log, dt_bias, 2), expected, tolerances,
+      expect_close(run_gates(table(), a, b, a_log, dt_bias, 2), expected, tolerances,
                    random.seed());
-      expect_same_bits_for_all_thread_counts([&](int threads) {
-        return run_gates(cpu::delta_rule_gates, a, b, a_log, dt_bias, threads);
-      });
+      expect_same_bits_for_all_thread_counts(
+          [&](int threads) { return run_gates(table(), a, b, a_log, dt_bias, threads); });
     }
 }
 

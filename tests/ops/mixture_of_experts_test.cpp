@@ -132,7 +132,7 @@ TEST(Experts, FastVersionEqualsDefinitionAndDoesNotDependOnThreads) {
       const Experts experts(format, kExperts, kHidden, kInner, random);
       const auto x = random.normal(tokens * kHidden, 0.1f);
       const Choices choices =
-          run_route(ref::route, random.normal(tokens * kExperts), kExperts, kChosen, 1);
+          run_route(ref_table(), random.normal(tokens * kExperts), kExperts, kChosen, 1);
       const auto expected = run_experts(ref::experts, experts, x, choices, tokens, 1);
       // Three maps in a row, each with the relative error of its sums, on values of this size.
       const float size = norm(expected) / std::sqrt(static_cast<float>(expected.size()));
@@ -174,7 +174,7 @@ TEST_P(ExpertsInt8, FastVersionEqualsDefinitionAndATokensBitsDependOnNothingElse
                           random);
     const auto x = random.normal(tokens * sizes.hidden, 0.1f);
     const Choices choices =
-        run_route(ref::route, random.normal(tokens * sizes.experts), sizes.experts, chosen, 1);
+        run_route(ref_table(), random.normal(tokens * sizes.experts), sizes.experts, chosen, 1);
     const auto run = [&](ExpertsFunction* function, int64_t first, int64_t count, int threads) {
       const auto part = [&](const auto& of_tokens, int64_t width) {
         return std::vector(of_tokens.begin() + first * width,

@@ -1,4 +1,6 @@
 // Routing and grouping. The products of the experts are in files of their own.
+#include <cmath>
+
 #include "ops/cuda/reduce.h"
 #include "ops/mixture_of_experts.h"
 
@@ -72,7 +74,7 @@ __global__ void route_rows(RouteArgs args) {
     float best = -INFINITY;
     int best_idx = -1;
     for (int expert = lane; expert < args.n_experts; expert += kWarpLanes) {
-      const float logit = isnan(logits[expert]) ? -INFINITY : logits[expert];
+      const float logit = std::isnan(logits[expert]) ? -INFINITY : logits[expert];
       const bool comes_after = logit < last || (logit == last && expert > last_idx);
       if (comes_after && (best_idx < 0 || logit > best)) {
         best = logit;
