@@ -117,6 +117,9 @@ namespace cuda {
 RouteFunction route;
 GroupByExpertFunction group_by_expert;
 RouteBackwardFunction route_backward;
+ExpertsFunction experts;
+GroupedExpertsFunction grouped_experts;
+GroupedExpertsBackwardFunction grouped_experts_backward;
 }  // namespace cuda
 
 }  // namespace qround::ops

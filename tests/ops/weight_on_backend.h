@@ -51,4 +51,21 @@ class WeightOnBackend {
   Weight weight_;
 };
 
+// The experts of a test in a backend's memory.
+class ExpertsOnBackend {
+ public:
+  ExpertsOnBackend(const std::vector<SwigluWeights>& experts, const Memory& memory) {
+    const auto add = [&](const Weight& weight) {
+      return storage_.emplace_back(weight, memory).weight();
+    };
+    for (const SwigluWeights& expert : experts)
+      weights_.push_back({add(expert.gate), add(expert.up), add(expert.down)});
+  }
+  const std::vector<SwigluWeights>& weights() const { return weights_; }
+
+ private:
+  std::vector<WeightOnBackend> storage_;
+  std::vector<SwigluWeights> weights_;
+};
+
 }  // namespace qround::ops
