@@ -20,10 +20,9 @@
 namespace qround::ops::cuda {
 namespace {
 
-constexpr int kQueries = 64, kKeys = 64, kThreads = 128;
+constexpr int kQueries = 64, kThreads = 128;
 constexpr int kSpan = 1024;
 constexpr int kCombineThreads = 256;
-static_assert(kSpan % kKeys == 0);
 
 // What a span says of a query: exp(score - maximum) and values summed.
 struct Running {
@@ -84,6 +83,8 @@ __device__ const float* kv_row(const CausalAttentionArgs& args, int64_t token, c
 template <int kD>
 class Forward {
  public:
+  static constexpr int kKeys = kD > 128 ? 32 : 64;  // at a time; what registers hold
+  static_assert(kSpan % kKeys == 0);
   using QueryTile = Bf16Tile<kQueries, kD>;
   using KeyTile = Bf16Tile<kKeys, kD>;
   static constexpr int kSharedBytes = (QueryTile::kValues + 2 * KeyTile::kValues) * 2;
