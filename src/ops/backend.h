@@ -14,10 +14,13 @@
 #include "ops/linear.h"
 #include "ops/memory.h"
 #include "ops/mixture_of_experts.h"
+#include "ops/packed_codes.h"
 #include "ops/rms_norm.h"
 #include "ops/rotary_embedding.h"
+#include "ops/rows.h"
 #include "ops/search_rtn.h"
 #include "ops/sign_round.h"
+#include "ops/squared_error.h"
 #include "ops/weight_gradient.h"
 
 namespace qround::ops {
@@ -40,6 +43,10 @@ struct OpTable {
   ExpertsFunction* experts;
   SwigluFunction* swiglu;
   SigmoidGateFunction* sigmoid_gate;
+  AddFunction* add;
+  CopyRowsFunction* copy_rows;
+  GatherRowsFunction* gather_rows;
+  ColumnSquaresFunction* column_squares;
   // Gradients, and the forward pass that keeps what they need.
   LinearBackwardInputFunction* linear_backward_input;
   WeightGradientTilesFunction* weight_gradient_tiles;
@@ -57,6 +64,9 @@ struct OpTable {
   SwigluBackwardFunction* swiglu_backward;
   SigmoidGateBackwardFunction* sigmoid_gate_backward;
   // Learned rounding.
+  SquaredErrorFunction* squared_error;
+  PackCodesFunction* pack_codes;
+  RoundedValuesFunction* rounded_values;
   SignRoundFunction* sign_round;
   SignRoundStepFunction* sign_round_step;
   SearchRtnFunction* search_rtn;

@@ -1,6 +1,6 @@
 #include "ops/cuda/activation.h"
 #include "ops/cuda/elements.h"
-#include "ops/cuda/rows.h"
+#include "ops/cuda/row_lanes.h"
 #include "ops/gating.h"
 
 namespace qround::ops::cuda {

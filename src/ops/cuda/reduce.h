@@ -9,7 +9,8 @@ inline constexpr int kWarpLanes = 32;
 inline constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 
 // Every lane gets the sum.
-__device__ inline float warp_sum(float value) {
+template <typename T>
+__device__ T warp_sum(T value) {
   for (int distance = kWarpLanes / 2; distance > 0; distance /= 2)
     value += __shfl_xor_sync(kAllLanes, value, distance);
   return value;
@@ -23,14 +24,14 @@ __device__ inline float warp_max(float value) {
 
 // Every thread of a block of kThreads (a multiple of 32, one-dimensional) gets the sum. Contains
 // barriers.
-template <int kThreads>
-__device__ float block_sum(float value) {
-  __shared__ float sums[kThreads / kWarpLanes];
+template <int kThreads, typename T>
+__device__ T block_sum(T value) {
+  __shared__ T sums[kThreads / kWarpLanes];
   value = warp_sum(value);
   if (threadIdx.x % kWarpLanes == 0) sums[threadIdx.x / kWarpLanes] = value;
   __syncthreads();
-  float total = 0;
-  for (const float sum : sums) total += sum;
+  T total = 0;
+  for (const T sum : sums) total += sum;
   __syncthreads();  // before the next sum is written
   return total;
 }

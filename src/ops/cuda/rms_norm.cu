@@ -1,5 +1,5 @@
 #include "ops/cuda/activation.h"
-#include "ops/cuda/rows.h"
+#include "ops/cuda/row_lanes.h"
 #include "ops/rms_norm.h"
 
 namespace qround::ops::cuda {

@@ -4,7 +4,7 @@
 // column adds them up in order, before dx may overwrite its operands.
 #include "ops/cuda/activation.h"
 #include "ops/cuda/elements.h"
-#include "ops/cuda/rows.h"
+#include "ops/cuda/row_lanes.h"
 #include "ops/rms_norm.h"
 
 namespace qround::ops::cuda {
