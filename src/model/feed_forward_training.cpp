@@ -40,6 +40,7 @@ void route(const TrainingPass& pass, const MoeWeights& weights, const float* x,
                      context);
   pass.run.ops.group_by_expert({.experts = saved.chosen.data(),
                                 .groups = saved.groups(),
+                                .totals = saved.totals.data(),
                                 .tokens = pass.tokens(),
                                 .n_experts = moe.experts,
                                 .n_chosen = moe.chosen},
@@ -121,7 +122,19 @@ void experts_backward(const TrainingPass& pass, const MoeWeights& weights, MoeAc
   const ops::WeightGradientConsumer consume = [&](const ops::WeightGradientTile& tile) {
     gradients.wanted.consume(expert_linear(tile.matrix), tile);
   };
-  const ops::WeightGradientSink sink{.consume = &consume};
+  std::vector<ops::SignRoundTarget> targets;
+  ops::SignRoundUpdate update;
+  if (const BlockUpdate* of_block = gradients.wanted.update) {
+    for (size_t matrix = 0; matrix < wanted.size(); ++matrix) {
+      targets.push_back(wanted[matrix] == 0
+                            ? ops::SignRoundTarget{}
+                            : of_block->target(expert_linear(static_cast<int64_t>(matrix))));
+    }
+    update = {of_block->rule, of_block->sizes, targets};
+  }
+  const ops::WeightGradientSink sink =
+      gradients.wanted.update == nullptr ? ops::WeightGradientSink{.consume = &consume}
+                                         : ops::WeightGradientSink{.update = &update};
   const ops::ExpertGroups groups = saved.groups();
   pass.run.ops.grouped_experts_backward({.x = gradients.x,
                                          .groups = &groups,
@@ -197,7 +210,7 @@ void moe_training_forward(const TrainingPass& pass, const MoeWeights& weights, c
   dense_training_forward(pass, weights.shared, x, saved.shared, shared.data());
   ops.linear(weights.shared_expert_gate, x, tokens, saved.shared_gate.data(), context);
   ops.sigmoid_gate({shared.data(), saved.shared_gate.data(), tokens, hidden, 1}, context);
-  add_rows(pass, tokens, hidden, shared.data(), out);
+  add_rows(pass, hidden, shared.data(), out);
 }
 
 void moe_training_backward(const TrainingPass& pass, const MoeWeights& weights,
