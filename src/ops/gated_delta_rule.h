@@ -113,6 +113,8 @@ GatedDeltaRuleBackwardFunction gated_delta_rule_backward;
 namespace cuda {
 DeltaRuleGatesFunction delta_rule_gates;
 DeltaRuleGatesBackwardFunction delta_rule_gates_backward;
+GatedDeltaRuleFunction gated_delta_rule;                   // keys of at most 256
+GatedDeltaRuleBackwardFunction gated_delta_rule_backward;  // of at most 128; TF32 products
 }  // namespace cuda
 
 }  // namespace qround::ops

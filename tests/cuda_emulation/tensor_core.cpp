@@ -42,6 +42,24 @@ void multiply(void* const (&lanes)[kWarp], uint32_t) {
     }
 }
 
+void multiply_tf32(void* const (&lanes)[kWarp], uint32_t) {
+  float a[16][8], b[8][8];
+  for (int lane = 0; lane < kWarp; ++lane) {
+    const auto& fragment = *static_cast<const Product*>(lanes[lane]);
+    const int row = lane / 4, place = lane % 4;
+    for (int i = 0; i < 4; ++i)
+      a[row + 8 * (i % 2)][place + 4 * (i / 2)] = __uint_as_float(fragment.a[i]);
+    for (int i = 0; i < 2; ++i) b[place + 4 * i][row] = __uint_as_float(fragment.b[i]);
+  }
+  for (int lane = 0; lane < kWarp; ++lane)
+    for (int i = 0; i < 4; ++i) {
+      const int m = lane / 4 + 8 * (i / 2), n = 2 * (lane % 4) + i % 2;
+      float sum = 0;
+      for (int k = 0; k < 8; ++k) sum += a[m][k] * b[k][n];
+      static_cast<const Product*>(lanes[lane])->c[i] += sum;
+    }
+}
+
 struct MatrixLoad {
   const void* row;
   uint32_t* r;
@@ -76,6 +94,10 @@ void ldmatrix(uint32_t (&r)[kMatrices], const void* row) {
 void mma_m16n8k16_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   Product mine{c, a, b};
   warp_collective(kAllLanes, &mine, multiply);
+}
+void mma_m16n8k8_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  Product mine{c, a, b};
+  warp_collective(kAllLanes, &mine, multiply_tf32);
 }
 void ldmatrix_x4(uint32_t (&r)[4], const void* row) { ldmatrix<4, false>(r, row); }
 void ldmatrix_x2(uint32_t (&r)[2], const void* row) { ldmatrix<2, false>(r, row); }

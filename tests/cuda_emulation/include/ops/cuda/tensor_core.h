@@ -9,6 +9,8 @@
 namespace qround::ops::cuda {
 
 void mma_m16n8k16_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+inline uint32_t to_tf32(float value) { return (__float_as_uint(value) + 0x1000u) & ~0x1FFFu; }
+void mma_m16n8k8_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void ldmatrix_x4(uint32_t (&r)[4], const void* row);
 void ldmatrix_x2(uint32_t (&r)[2], const void* row);
 void ldmatrix_x4_transposed(uint32_t (&r)[4], const void* row);
