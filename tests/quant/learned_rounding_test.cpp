@@ -158,7 +158,7 @@ class Tuner : public testing::Test {
       linears.push_back(
           {{role, expert}, p.module, std::get<ops::DenseWeight>(stored_weight(*checkpoint, p))});
     }
-    BlockTuner tuner(model.config(), weights, linears, kGroup, tuned, executor);
+    BlockTuner tuner(model.config(), {weights, {}}, linears, kGroup, tuned, executor);
     return tuner.run({data.length, inputs, targets}, 0, nullptr);
   }
 };
