@@ -50,7 +50,7 @@ constexpr OpTable kTable = {
     .rounded_values = rounded_values,
     .sign_round = sign_round,
     .sign_round_step = sign_round_step,
-    .search_rtn = Missing<SearchRtnFunction>::call,
+    .search_rtn = search_rtn,
 };
 
 constexpr int kOldestArchitecture = 80;
