@@ -10,6 +10,9 @@
 // queries a block goes through all spans and merges as it goes. Both make the same bits, and masked
 // keys add exact zeros, so a query's bits depend on the keys it sees alone.
 //
+// Registers as nvcc 13.0 compiles it for sm_80: 168, 219 and 255 for heads of 64, 128 and 256, of
+// which the last spills 112 bytes. Not yet run on a GPU.
+//
 // Tested by tests/ops/causal_attention_test.cpp.
 #include "base/error.h"
 #include "ops/causal_attention.h"

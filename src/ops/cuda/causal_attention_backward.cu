@@ -9,6 +9,9 @@
 // dq: a block has 64 queries (token * group + head) and goes through their keys, 32 at a time.
 // The scores are made twice, once in each kernel: that is the price of a fixed order of sums.
 //
+// Registers as nvcc 13.0 compiles it for sm_80, none spilled: 244 and 255 for heads of 256. Not yet
+// run on a GPU.
+//
 // Tested by tests/ops/causal_attention_backward_test.cpp.
 #include "ops/causal_attention.h"
 #include "ops/cuda/attention_tile.h"

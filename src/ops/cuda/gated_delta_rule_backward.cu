@@ -11,6 +11,9 @@
 //
 // No float atomics. T is made in f32; products have TF32 factors and f32 sums (chunk_product.h).
 //
+// Registers as nvcc 13.0 compiles it for keys of 128, none spilled: 80, 127, 127 and 223 in the
+// first four passes, of 256 threads and up to 96 KiB of shared memory. Not yet run on a GPU.
+//
 // Tested by tests/ops/gated_delta_rule_backward_test.cpp.
 #include <algorithm>
 

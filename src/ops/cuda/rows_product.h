@@ -13,6 +13,9 @@
 // add the segments' sums in order: same bits. An int4 group's sum is made of integers codes - zero,
 // exact in BF16, and multiplied by its scale in f32.
 //
+// Registers as nvcc 13.0 compiles it for sm_80, none spilled: few rows 64 (BF16) and 96 (int4),
+// many rows 180 and 240. Not yet run on a GPU.
+//
 // Tested by tests/ops/linear_test.cpp and mixture_of_experts_test.cpp.
 #pragma once
 

@@ -7,6 +7,9 @@
 // instances of it. An element's sum runs over inputs in ascending order, 16 at a time, whatever the
 // tile: its bits depend on its row of A and its row of B alone.
 //
+// Compiled by nvcc 13.0 for sm_80, 90 and 120: every kernel made of it has at most 128 registers at
+// 256 threads and spills none of them, so two blocks fit a multiprocessor. Not yet run on a GPU.
+//
 // Tested by tests/ops/linear_test.cpp, linear_backward_test.cpp and mixture_of_experts*_test.cpp.
 #pragma once
 
