@@ -81,27 +81,26 @@ class DeltaNetPass {
   // read [tokens, Hv, Dv] of the stretch.
   void recurrence(const RuleInputs& in, Stretch at, float* read) const {
     Scope scope(pass_.run.context.workspace);
-    const auto state = take_floats(scope, d_.value_heads * d_.key_dim * d_.value_dim);
-    const int64_t length = pass_.batch.length;
-    for (int64_t row = 0; row < at.tokens; row += length) {
-      fill_zero(state);
-      pass_.run.ops.gated_delta_rule({.q = in.q.data() + row * key_width(),
-                                      .k = in.k.data() + row * key_width(),
-                                      .v = in.convolved.data() + row * channels() + 2 * key_width(),
-                                      .log_decay = in.log_decay.data() + row * d_.value_heads,
-                                      .beta = in.beta.data() + row * d_.value_heads,
-                                      .state = state.data(),
-                                      .out = read + row * value_width(),
-                                      .tokens = length,
-                                      .key_heads = d_.key_heads,
-                                      .value_heads = d_.value_heads,
-                                      .key_dim = d_.key_dim,
-                                      .value_dim = d_.value_dim,
-                                      .q_stride = key_width(),
-                                      .k_stride = key_width(),
-                                      .v_stride = channels()},
-                                     pass_.run.context);
-    }
+    const auto states =
+        take_floats(scope, at.sequences * d_.value_heads * d_.key_dim * d_.value_dim);
+    fill_zero(states);
+    pass_.run.ops.gated_delta_rule({.q = in.q.data(),
+                                    .k = in.k.data(),
+                                    .v = in.convolved.data() + 2 * key_width(),
+                                    .log_decay = in.log_decay.data(),
+                                    .beta = in.beta.data(),
+                                    .state = states.data(),
+                                    .out = read,
+                                    .sequences = at.sequences,
+                                    .tokens = pass_.batch.length,
+                                    .key_heads = d_.key_heads,
+                                    .value_heads = d_.value_heads,
+                                    .key_dim = d_.key_dim,
+                                    .value_dim = d_.value_dim,
+                                    .q_stride = key_width(),
+                                    .k_stride = key_width(),
+                                    .v_stride = channels()},
+                                   pass_.run.context);
   }
 
   // Gradient of a stretch, from d_read to the projections: saved.qkv, saved.b and saved.a become

@@ -262,6 +262,38 @@ TEST_P(GatedDeltaRule, TentativeTokensAcceptedInAnyNumberGiveTheBitsOfPlainOnes)
     }
 }
 
+TEST_P(GatedDeltaRule, SequencesGiveWhatEachGivesAlone) {
+  RandomValues random(7);
+  const Shape shape{9, 1, 2, 20, 37};
+  Operands both({2 * shape.tokens, 1, 2, 20, 37}, Decay::mixed, random);
+  both.shape = shape;
+  const auto more = random.normal(static_cast<int64_t>(both.state.size()));
+  const size_t one_state = both.state.size();
+  both.state.insert(both.state.end(), more.begin(), more.end());
+  OnBackend on(table());
+  OperandsOn there(on, both);
+  auto out = on.nans(2 * both.out_size());
+  there.args.out = out.data();
+  there.args.sequences = 2;
+  table().gated_delta_rule(there.args, on.context);
+  const auto states = there.state.to_vector(), outs = out.to_vector();
+  for (size_t sequence = 0; sequence < 2; ++sequence) {
+    const auto part = [&](const std::vector<float>& all) {
+      const auto size = static_cast<ptrdiff_t>(all.size() / 2);
+      const auto first = all.begin() + static_cast<ptrdiff_t>(sequence) * size;
+      return std::vector<float>(first, first + size);
+    };
+    Operands alone = both;
+    for (auto* operand : {&alone.qkv, &alone.log_decay, &alone.beta, &alone.state})
+      *operand = part(*operand);
+    ASSERT_EQ(alone.state.size(), one_state);
+    std::vector<float> expected = part(outs);
+    const std::vector<float> state = part(states);
+    expected.insert(expected.end(), state.begin(), state.end());
+    EXPECT_EQ(run(table(), alone, 2), expected);
+  }
+}
+
 TEST_P(GatedDeltaRule, DecayToNothingForgetsTheState) {
   RandomValues random(5);
   Operands operands({20, 1, 1, 16, 16}, Decay::mixed, random);

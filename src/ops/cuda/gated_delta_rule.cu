@@ -138,13 +138,14 @@ class Columns {
 
 template <int kRows>
 __global__ void __launch_bounds__(kThreads) run_tokens(GatedDeltaRuleArgs args) {
-  Columns<kRows>(args).run();
+  const GatedDeltaRuleArgs sequence = sequence_of(args, blockIdx.z);
+  Columns<kRows>(sequence).run();
 }
 
 template <int kRows>
 void launch_tokens(const GatedDeltaRuleArgs& args, Stream* stream) {
   const dim3 grid(static_cast<unsigned>((args.value_dim + kColumns - 1) / kColumns),
-                  static_cast<unsigned>(args.value_heads));
+                  static_cast<unsigned>(args.value_heads), static_cast<unsigned>(args.sequences));
   launch(run_tokens<kRows>, grid, kThreads, 2 * kTokensAtOnce * kRows * kLanes * sizeof(float),
          stream, args);
 }
