@@ -217,7 +217,7 @@ int run(const Options& options) {
         .expected(fmt::format("at most {} tokens", model.config().max_positions))
         .actual(fmt::format("{}", options.prompt + options.decode + 1));
   ops::Workspace workspace;
-  OpMeter meter(ops::select_backend(options.compute.backend));
+  OpMeter meter(ops::select_host_backend(options.compute.backend));
   const Executor executor{meter.table(), options.compute.context(workspace)};
   const ReadSpeed read_speed(executor.context.threads);
   const bool exact = options.compute.activations == ops::Activations::f32;

@@ -121,4 +121,19 @@ const OpTable& select_backend(std::string_view wanted) {
   throw Error("unknown backend").expected(known).actual(wanted);
 }
 
+const OpTable& select_host_backend(std::string_view wanted) {
+  if (!wanted.empty()) {
+    const OpTable& table = select_backend(wanted);
+    if (table.memory->is_host) return table;
+    throw Error("backend " + std::string(wanted) + " is not for this command")
+        .expected("cpu or ref")
+        .hint("quantize tunes and searches on it");
+  }
+  for (const Backend& backend : backends()) {
+    if (backend.unusable_because.empty() && !backend.only_by_name && backend.table->memory->is_host)
+      return *backend.table;
+  }
+  throw Error("no backend on this machine");
+}
+
 }  // namespace qround::ops

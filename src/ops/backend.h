@@ -93,6 +93,10 @@ std::vector<Backend> backends();
 // name or one that cannot run here, listing what there is.
 const OpTable& select_backend(std::string_view wanted);
 
+// The same among the backends whose operands lie in host memory, for work that keeps its states
+// there. Throws Error for one with memory of its own.
+const OpTable& select_host_backend(std::string_view wanted);
+
 // The vector instructions the fast kernels run with on this machine, for example "AVX3_VNNI".
 std::string simd_target();
 

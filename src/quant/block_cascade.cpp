@@ -120,7 +120,7 @@ void BlockCascade::enter_mtp(ActivationStore& stream, const MtpInputWeights& wei
   ops::Workspace workspace;
   const Executor host = executor_.ops.memory->is_host
                             ? executor_
-                            : Executor{ops::select_backend("cpu"),
+                            : Executor{ops::select_host_backend(""),
                                        {.threads = executor_.context.threads,
                                         .workspace = workspace,
                                         .many_rows = executor_.context.many_rows}};
@@ -208,14 +208,18 @@ void BlockCascade::pack(PackedBatch& batch, Threads threads) const {
 BlockCascade::Needs BlockCascade::needs(const ModelConfig& config, const ExportPlan& plan,
                                         const TuneRecipe& recipe, int64_t group_size,
                                         Threads threads) {
-  uint64_t largest = 0;
+  uint64_t largest = 0, largest_with_source = 0;
   for (const ExportStep& step : plan.steps) {
-    uint64_t weights = 0;
+    uint64_t weights = 0, source = 0;
     for (const ExportItem& item : step.items) {
       if (item.linear != nullptr) weights += static_cast<uint64_t>(item.shape.out * item.shape.in);
+      source += item.source.bytes();
     }
-    largest = std::max(largest, RoundingState::bytes(
-                                    weights, weights / static_cast<uint64_t>(group_size), recipe));
+    const uint64_t state =
+        RoundingState::bytes(weights, weights / static_cast<uint64_t>(group_size), recipe);
+    largest = std::max(largest, state);
+    if (step.block >= 0 && weights > 0)
+      largest_with_source = std::max(largest_with_source, source + state);
   }
   const auto hidden = static_cast<uint64_t>(config.hidden);
   const TrainingBatch batch{recipe.batch, recipe.length};
@@ -232,7 +236,8 @@ BlockCascade::Needs BlockCascade::needs(const ModelConfig& config, const ExportP
   const uint64_t streams =
       2 * static_cast<uint64_t>(recipe.samples * recipe.length) * hidden * sizeof(float);
   const uint64_t block = largest + activations + scratch + buffers;
-  return {block + block / kHeapShare, scratch, streams};
+  return {block + block / kHeapShare, scratch, streams,
+          largest_with_source + activations + scratch + buffers};
 }
 
 }  // namespace qround::quant

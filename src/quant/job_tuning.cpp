@@ -51,6 +51,9 @@ JobTuning::JobTuning(const PlannedJob& job, const CalibrationData& data,
   workspace_.reserve(BlockCascade::needs(job.config, job.exports, *job.spec.recipe,
                                          job.spec.policy.scheme.group_size, job.spec.threads)
                          .scratch_bytes);
+  const ops::Backend best = ops::backends().front();
+  if (job.spec.backend.empty() && best.table != nullptr && !best.unusable_because.empty())
+    progress_.line(fmt::format("backend {} cannot run here: {}", best.name, best.unusable_because));
 }
 
 bool JobTuning::passes(const ExportStep& step) {
