@@ -6,11 +6,11 @@ find_package(PkgConfig REQUIRED)
 
 add_library(qround_flags INTERFACE)
 target_include_directories(qround_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
-target_compile_options(qround_flags INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers -Werror=switch
-  $<$<CXX_COMPILER_ID:Clang>:-Wno-missing-designated-field-initializers>
-  $<$<BOOL:${QROUND_WERROR}>:-Werror>
-  -fno-math-errno -ffp-contract=off)
+target_compile_options(qround_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:\
+-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Wno-sign-conversion;-Wno-missing-field-initializers;-Werror=switch;\
+$<$<CXX_COMPILER_ID:Clang>:-Wno-missing-designated-field-initializers>;\
+$<$<BOOL:${QROUND_WERROR}>:-Werror>;\
+-fno-math-errno;-ffp-contract=off>")
 if(QROUND_SANITIZE)
   # Among a sanitizer's checks g++ takes moved strings and optionals for uninitialized.
   target_compile_options(qround_flags INTERFACE -fsanitize=${QROUND_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all
@@ -21,6 +21,7 @@ endif()
 function(qround_layer name)
   cmake_parse_arguments(ARG "" "" "USES;LINKS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
+  list(FILTER sources EXCLUDE REGEX "/cuda_absent\\.cpp$")
   if(NOT sources)
     return()
   endif()

@@ -276,7 +276,7 @@ int run(const Options& options) {
         .actual(fmt::format("{}", options.prompt + options.decode + 1));
   const auto prompts = draft_prompts(model, directory, options);
   ops::Workspace workspace;
-  OpMeter meter(ops::select_backend(options.compute.backend));
+  OpMeter meter(ops::select_host_backend(options.compute.backend));
   const Executor executor{meter.table(), options.compute.context(workspace)};
   const ReadSpeed read_speed(executor.context.threads);
   const bool exact = options.compute.activations == ops::Activations::f32;

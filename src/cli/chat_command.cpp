@@ -109,7 +109,7 @@ class Conversation {
       : options_(options),
         text_model_(TextModel::load(directory)),
         template_(ChatTemplate::load(directory)),
-        engine_(text_model_.model, ops::select_backend(options.compute.backend),
+        engine_(text_model_.model, ops::select_host_backend(options.compute.backend),
                 {.context = options.context,
                  .max_sequences = 1,
                  .drafts = options.drafts.resolve(),

@@ -129,7 +129,7 @@ bool ask(const fs::path& directory, const ComputeOptions& compute) {
   headline("qround generate --greedy -p 'Q: ...\\nA:', from the int4 model");
   const TextModel text_model = TextModel::load(directory);
   Engine engine(
-      text_model.model, ops::select_backend(compute.backend),
+      text_model.model, ops::select_host_backend(compute.backend),
       {.max_sequences = 1, .threads = compute.thread_count(), .activations = compute.activations});
   bool all_right = true;
   for (const Question& question : kQuestions) {

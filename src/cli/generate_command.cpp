@@ -57,7 +57,7 @@ int run(const Options& options) {
   if (given.empty()) throw Error("the prompt is empty").hint("give a text with -p or --file");
   const std::string prompt = options.chat ? as_chat(directory, given, options.thinking) : given;
 
-  Engine engine(text_model.model, ops::select_backend(options.compute.backend),
+  Engine engine(text_model.model, ops::select_host_backend(options.compute.backend),
                 {.context = options.context,
                  .max_sequences = 1,
                  .prefix_cache_share = 0,

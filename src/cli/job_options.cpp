@@ -52,6 +52,7 @@ quant::JobSpec JobOptions::spec(const std::string& source, const std::string& ou
   spec.policy = {.scheme = {.group_size = group_size}, .rules = rules};
   spec.max_shard_bytes = parse_size(shard_size);
   if (!memory.empty()) spec.memory_budget_bytes = parse_size(memory);
+  if (!gpu_memory.empty()) spec.gpu_memory_budget_bytes = parse_size(gpu_memory);
   spec.threads = compute.thread_count();
   spec.backend = compute.backend;
   spec.tool_version = kVersion;
@@ -71,6 +72,8 @@ void add_job_options(CLI::App& app, JobOptions& options) {
   app.add_option("--memory", options.memory,
                  "Most memory to take, such as 16G; hidden states beyond it go to the output's "
                  "disk; default: what is free");
+  app.add_option("--gpu-memory", options.gpu_memory,
+                 "Refuse a job whose tuning needs more of a GPU's memory, such as 24G");
   add_compute_options(app, options.compute);
 }
 

@@ -19,7 +19,8 @@ struct JobOptions {
   std::vector<quant::PolicyRule> rules;  // in the order given
   int64_t group_size = 128;
   std::string shard_size = "4G";
-  std::string memory;  // empty: what is free
+  std::string memory;      // empty: what is free
+  std::string gpu_memory;  // empty: no budget
   ComputeOptions compute;
 
   quant::JobSpec spec(const std::string& source, const std::string& output) const;

@@ -117,7 +117,7 @@ int run(const Options& options) {
   if (options.mtp > 0 && !model.has_mtp())
     throw Error("the checkpoint has no MTP head").file(model.checkpoint().path());
   ops::Workspace workspace;
-  const Executor executor{ops::select_backend(options.compute.backend),
+  const Executor executor{ops::select_host_backend(options.compute.backend),
                           options.compute.context(workspace)};
   const LogitsRun logits(model, executor, options);
   Collection collection;

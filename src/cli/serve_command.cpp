@@ -95,7 +95,8 @@ int run(Options& options) {
   TextModel text_model = TextModel::load(directory);
   options.engine.drafts = options.drafts.resolve();
   options.engine.threads = options.compute.thread_count();
-  Engine engine(text_model.model, ops::select_backend(options.compute.backend), options.engine);
+  Engine engine(text_model.model, ops::select_host_backend(options.compute.backend),
+                options.engine);
   const auto tries = std::make_shared<server::TokenTries>(text_model.tokenizer);
   const server::ServedModel served{
       .id = directory_name(directory),

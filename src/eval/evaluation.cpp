@@ -82,7 +82,7 @@ std::string identity(const Checkpoint& checkpoint) {
 std::string job_key(const std::vector<Lane>& lanes, const WindowedText& text,
                     const std::string& backend) {
   Sha256 hash;
-  hash.update(ops::select_backend(backend).name);
+  hash.update(ops::select_host_backend(backend).name);
   for (const Lane& lane : lanes) {
     hash.update(fmt::format("\n{}\n{}\n", lane.name, identity(lane.model->checkpoint())));
     if (lane.donor != nullptr) hash.update(identity(lane.donor->checkpoint()));
@@ -118,7 +118,8 @@ std::vector<LaneDrafting> run_drafting(const EvaluationSpec& spec, const std::ve
   if (spec.drafting.prompts == 0) return all;
   const auto prompts = drafting_prompts(spec.drafting, text);
   ops::Workspace workspace;
-  const Executor executor{ops::select_backend(spec.run.backend), {spec.run.threads, workspace}};
+  const Executor executor{ops::select_host_backend(spec.run.backend),
+                          {spec.run.threads, workspace}};
   for (const Lane& lane : lanes) {
     if (!lane.drafts || !lane.model->has_mtp()) continue;
     all.push_back({lane.name, draft_along(*lane.model, prompts, spec.drafting.new_tokens, executor,
@@ -193,7 +194,7 @@ Evaluation run_evaluation(const EvaluationSpec& spec) {
   result.scores = std::move(scores);
   result.drafting_options = spec.drafting;
   result.drafting = run_drafting(spec, lanes, text);
-  result.backend = ops::select_backend(spec.run.backend).name;
+  result.backend = ops::select_host_backend(spec.run.backend).name;
   result.threads = spec.run.threads.count;
   result.peak_memory_bytes = memory.peak_bytes();
   result.seconds = seconds_since(begin);

@@ -61,7 +61,7 @@ class SideBySide {
     for (const Lane& lane : lanes) {
       const std::string& backend = lane.backend.empty() ? options.backend : lane.backend;
       executors_.push_back(
-          {ops::select_backend(backend),
+          {ops::select_host_backend(backend),
            {.threads = options.threads, .workspace = workspace_, .many_rows = true}});
       for (const Model* model : {lane.model.get(), lane.donor.get()})
         if (model != nullptr) pages_.try_emplace(model, *model);

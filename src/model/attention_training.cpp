@@ -1,6 +1,5 @@
 // Gated full attention in training (block.cpp's attention_forward for a batch, and its gradient).
 #include <cmath>
-#include <cstring>
 
 #include "model/training_parts.h"
 
@@ -18,18 +17,8 @@ struct Heads {
 
 class AttentionPass {
  public:
-  AttentionPass(const TrainingPass& pass, Scope& scope)
-      : pass_(pass),
-        a_(pass.config.attention),
-        positions_(scope.take<int64_t>(static_cast<size_t>(pass.tokens()))),
-        inverse_frequencies_(take_floats(scope, a_.rotary_dim / 2)) {
-    for (size_t t = 0; t < positions_.size(); ++t)
-      positions_[t] = static_cast<int64_t>(t) % pass.batch.length;
-    for (size_t i = 0; i < inverse_frequencies_.size(); ++i) {
-      const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(a_.rotary_dim);
-      inverse_frequencies_[i] = static_cast<float>(1.0 / std::pow(a_.rope_theta, exponent));
-    }
-  }
+  AttentionPass(const TrainingPass& pass, const AttentionActivations& saved)
+      : pass_(pass), a_(pass.config.attention), saved_(saved) {}
 
   int64_t query_width() const { return a_.heads * a_.head_dim; }
   int64_t kv_width() const { return a_.kv_heads * a_.head_dim; }
@@ -39,26 +28,25 @@ class AttentionPass {
   }
   ops::RotaryArgs rotary(float* x, int64_t heads) const {
     return {.x = x,
-            .positions = positions_.data(),
-            .inverse_frequencies = inverse_frequencies_.data(),
+            .positions = saved_.positions.data(),
+            .inverse_frequencies = saved_.inverse_frequencies.data(),
             .tokens = pass_.tokens(),
             .heads = heads,
             .head_dim = a_.head_dim,
             .rotary_dim = a_.rotary_dim};
   }
 
-  Heads heads(const AttentionWeights& weights, const AttentionActivations& saved,
-              Scope& scope) const {
+  Heads heads(const AttentionWeights& weights, Scope& scope) const {
     const int64_t tokens = pass_.tokens();
     const Heads h{
         take_floats(scope, tokens * query_width()), take_floats(scope, tokens * query_width()),
         take_floats(scope, tokens * query_width()), take_floats(scope, tokens * kv_width())};
-    split(saved.joined.data(), h.raw_query.data(), h.gate.data());
+    split(saved_.joined.data(), h.raw_query.data(), h.gate.data());
     const ops::OpTable& ops = pass_.run.ops;
     const ops::OpContext& context = pass_.run.context;
     ops.zero_centered_rms_norm(h.raw_query.data(), weights.q_norm.data(), norm_shape(a_.heads),
                                h.query.data(), context);
-    ops.zero_centered_rms_norm(saved.keys.data(), weights.k_norm.data(), norm_shape(a_.kv_heads),
+    ops.zero_centered_rms_norm(saved_.keys.data(), weights.k_norm.data(), norm_shape(a_.kv_heads),
                                h.keys.data(), context);
     ops.rotary_embedding(rotary(h.query.data(), a_.heads), context);
     ops.rotary_embedding(rotary(h.keys.data(), a_.kv_heads), context);
@@ -67,36 +55,35 @@ class AttentionPass {
 
   // q_proj gives, per head, D values of the query, then D of its gate.
   void split(const float* joined, float* query, float* gate) const {
-    const auto bytes = static_cast<size_t>(a_.head_dim) * sizeof(float);
-    for_row_blocks(pass_, pass_.tokens(), [&](int64_t begin, int64_t end) {
-      for (int64_t head = begin * a_.heads; head < end * a_.heads; ++head) {
-        std::memcpy(query + head * a_.head_dim, joined + 2 * head * a_.head_dim, bytes);
-        std::memcpy(gate + head * a_.head_dim, joined + (2 * head + 1) * a_.head_dim, bytes);
-      }
-    });
+    copy_heads(joined, 2 * a_.head_dim, query, a_.head_dim);
+    copy_heads(joined + a_.head_dim, 2 * a_.head_dim, gate, a_.head_dim);
   }
   void join(const float* query, const float* gate, float* joined) const {
-    const auto bytes = static_cast<size_t>(a_.head_dim) * sizeof(float);
-    for_row_blocks(pass_, pass_.tokens(), [&](int64_t begin, int64_t end) {
-      for (int64_t head = begin * a_.heads; head < end * a_.heads; ++head) {
-        std::memcpy(joined + 2 * head * a_.head_dim, query + head * a_.head_dim, bytes);
-        std::memcpy(joined + (2 * head + 1) * a_.head_dim, gate + head * a_.head_dim, bytes);
-      }
-    });
+    copy_heads(query, a_.head_dim, joined, 2 * a_.head_dim);
+    copy_heads(gate, a_.head_dim, joined + a_.head_dim, 2 * a_.head_dim);
   }
 
   // out [T, Hq, D] = mixed * sigmoid(gate).
   void apply_gate(const float* mixed, const float* gate, float* out) const {
     const int64_t width = query_width();
-    copy_rows(pass_, pass_.tokens(), width, mixed, out);
+    copy_rows(pass_, width, mixed, out);
     pass_.run.ops.sigmoid_gate({out, gate, pass_.tokens(), width, width}, pass_.run.context);
   }
 
  private:
+  void copy_heads(const float* x, int64_t x_stride, float* out, int64_t out_stride) const {
+    pass_.run.ops.copy_rows({.x = x,
+                             .out = out,
+                             .rows = pass_.tokens() * a_.heads,
+                             .width = a_.head_dim,
+                             .x_stride = x_stride,
+                             .out_stride = out_stride},
+                            pass_.run.context);
+  }
+
   const TrainingPass& pass_;
   const AttentionConfig& a_;
-  std::span<int64_t> positions_;          // [T]
-  std::span<float> inverse_frequencies_;  // [R/2]
+  const AttentionActivations& saved_;
 };
 
 }  // namespace
@@ -111,8 +98,8 @@ void attention_training_forward(const TrainingPass& pass, const AttentionWeights
   ops.linear(weights.q_proj, x, tokens, saved.joined.data(), context);
   ops.linear(weights.k_proj, x, tokens, saved.keys.data(), context);
   ops.linear(weights.v_proj, x, tokens, saved.values.data(), context);
-  const AttentionPass attention(pass, scope);
-  const Heads heads = attention.heads(weights, saved, scope);
+  const AttentionPass attention(pass, saved);
+  const Heads heads = attention.heads(weights, scope);
   for (int64_t sequence = 0; sequence < pass.batch.sequences; ++sequence) {
     const int64_t query = sequence * length * attention.query_width();
     const int64_t key = sequence * length * attention.kv_width();
@@ -139,9 +126,9 @@ void attention_training_backward(const TrainingPass& pass, const AttentionWeight
   const AttentionConfig& a = pass.config.attention;
   const int64_t tokens = pass.tokens();
   Scope scope(context.workspace);
-  const AttentionPass attention(pass, scope);
+  const AttentionPass attention(pass, saved);
   const int64_t query_width = attention.query_width(), kv_width = attention.kv_width();
-  const Heads heads = attention.heads(weights, saved, scope);
+  const Heads heads = attention.heads(weights, scope);
   const auto gated = take_floats(scope, tokens * query_width);
   const auto d_mixed = take_floats(scope, tokens * query_width);
   const auto dq = take_floats(scope, tokens * query_width);
@@ -178,7 +165,7 @@ void attention_training_backward(const TrainingPass& pass, const AttentionWeight
   ops.rotary_embedding_backward(attention.rotary(dq.data(), a.heads), context);
   ops.rotary_embedding_backward(attention.rotary(dk.data(), a.kv_heads), context);
   VectorGradients* vectors = gradients.wanted.vectors;
-  const auto norm_backward = [&](const float* raw, const std::vector<float>& weight,
+  const auto norm_backward = [&](const float* raw, const ParameterVector& weight,
                                  std::span<float> d, int64_t n_heads, float* d_weight) {
     ops.zero_centered_rms_norm_backward({.x = raw,
                                          .weight = weight.data(),
@@ -189,9 +176,9 @@ void attention_training_backward(const TrainingPass& pass, const AttentionWeight
                                         context);
   };
   norm_backward(heads.raw_query.data(), weights.q_norm, dq, a.heads,
-                zeros(vectors ? &vectors->q_norm : nullptr, weights.q_norm.size()));
+                zeros(pass, vectors ? &vectors->q_norm : nullptr, weights.q_norm.size()));
   norm_backward(saved.keys.data(), weights.k_norm, dk, a.kv_heads,
-                zeros(vectors ? &vectors->k_norm : nullptr, weights.k_norm.size()));
+                zeros(pass, vectors ? &vectors->k_norm : nullptr, weights.k_norm.size()));
   attention.join(dq.data(), d_gate.data(), saved.joined.data());
 
   if (gradients.dx != nullptr) {

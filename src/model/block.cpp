@@ -91,7 +91,7 @@ void attention_forward(const ModelConfig& config, const AttentionWeights& w, int
   run.ops.linear(w.k_proj, x, tokens, keys.data(), run.context);
   run.ops.linear(w.v_proj, x, tokens, values.data(), run.context);
 
-  const auto norm = [&](float* rows, int64_t heads, const std::vector<float>& gain) {
+  const auto norm = [&](float* rows, int64_t heads, const ParameterVector& gain) {
     run.ops.zero_centered_rms_norm(rows, gain.data(), {tokens * heads, a.head_dim, config.norm_eps},
                                    rows, run.context);
   };

@@ -1,5 +1,7 @@
 #include "model/block_training.h"
 
+#include <cmath>
+
 #include "model/training_memory.h"
 #include "model/training_parts.h"
 
@@ -8,38 +10,73 @@ namespace {
 
 using Scope = ops::Workspace::Scope;
 
-std::vector<float> rows(int64_t tokens, int64_t width) {
-  return std::vector<float>(static_cast<size_t>(tokens * width));
+std::vector<int64_t> positions(TrainingBatch batch) {
+  std::vector<int64_t> values(static_cast<size_t>(batch.tokens()));
+  for (size_t t = 0; t < values.size(); ++t) values[t] = static_cast<int64_t>(t) % batch.length;
+  return values;
 }
 
-AttentionActivations attention_activations(const AttentionConfig& a, int64_t tokens) {
-  const int64_t query_width = a.heads * a.head_dim, kv_width = a.kv_heads * a.head_dim;
-  return {.joined = rows(tokens, 2 * query_width),
-          .keys = rows(tokens, kv_width),
-          .values = rows(tokens, kv_width),
-          .mixed = rows(tokens, query_width)};
+std::vector<float> inverse_frequencies(const AttentionConfig& a) {
+  std::vector<float> values(static_cast<size_t>(a.rotary_dim / 2));
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(a.rotary_dim);
+    values[i] = static_cast<float>(1.0 / std::pow(a.rope_theta, exponent));
+  }
+  return values;
 }
 
-DeltaNetActivations delta_net_activations(const DeltaNetConfig& d, int64_t tokens) {
-  return {.qkv = rows(tokens, d.conv_channels()),
-          .z = rows(tokens, d.value_width()),
-          .b = rows(tokens, d.value_heads),
-          .a = rows(tokens, d.value_heads),
-          .read = rows(tokens, d.value_width())};
-}
+// Makes the arrays of a block's activations.
+class ActivationMaker {
+ public:
+  ActivationMaker(const ops::Memory& memory, TrainingBatch batch)
+      : memory_(memory), batch_(batch) {}
 
-SwigluActivations swiglu_activations(int64_t n_rows, int64_t width) {
-  return {.gate = rows(n_rows, width), .up = rows(n_rows, width)};
-}
+  ops::Buffer<float> rows(int64_t width) const { return rows(batch_.tokens(), width); }
 
-MoeActivations moe_activations(const MoeConfig& moe, int64_t tokens) {
-  return {.chosen = std::vector<int32_t>(static_cast<size_t>(tokens * moe.chosen)),
-          .weights = rows(tokens, moe.chosen),
-          .groups = {},
-          .experts = swiglu_activations(tokens * moe.chosen, moe.expert_width),
-          .shared = swiglu_activations(tokens, moe.shared_width),
-          .shared_gate = rows(tokens, 1)};
-}
+  AttentionActivations attention(const AttentionConfig& a) const {
+    const int64_t query_width = a.heads * a.head_dim, kv_width = a.kv_heads * a.head_dim;
+    return {.joined = rows(2 * query_width),
+            .keys = rows(kv_width),
+            .values = rows(kv_width),
+            .mixed = rows(query_width),
+            .positions = {memory_, std::span<const int64_t>(positions(batch_))},
+            .inverse_frequencies = {memory_, std::span<const float>(inverse_frequencies(a))}};
+  }
+
+  DeltaNetActivations delta_net(const DeltaNetConfig& d) const {
+    return {.qkv = rows(d.conv_channels()),
+            .z = rows(d.value_width()),
+            .b = rows(d.value_heads),
+            .a = rows(d.value_heads),
+            .read = rows(d.value_width())};
+  }
+
+  SwigluActivations swiglu(int64_t n_rows, int64_t width) const {
+    return {.gate = rows(n_rows, width), .up = rows(n_rows, width)};
+  }
+
+  MoeActivations moe(const MoeConfig& moe) const {
+    const int64_t choices = batch_.tokens() * moe.chosen;
+    MoeActivations all{.chosen = {memory_, choices},
+                       .weights = rows(moe.chosen),
+                       .first_rows = {memory_, moe.experts + 1},
+                       .choices = {memory_, choices},
+                       .totals = {memory_, moe.experts},
+                       .experts = swiglu(choices, moe.expert_width),
+                       .shared = swiglu(batch_.tokens(), moe.shared_width),
+                       .shared_gate = rows(1)};
+    all.totals.fill_zero();
+    return all;
+  }
+
+ private:
+  ops::Buffer<float> rows(int64_t n_rows, int64_t width) const {
+    return {memory_, n_rows * width};
+  }
+
+  const ops::Memory& memory_;
+  TrainingBatch batch_;
+};
 
 // Makes room in the workspace in one piece; pieces that grow with the need would leave gaps.
 void reserve_scratch(const ModelConfig& config, MixerKind mixer, TrainingBatch batch,
@@ -64,17 +101,25 @@ bool wants_mixer(const BlockGradients& gradients) {
 
 }  // namespace
 
-void add_rows(const TrainingPass& pass, int64_t n_rows, int64_t width, const float* x, float* sum) {
-  for_row_blocks(pass, n_rows, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin * width; i < end * width; ++i) sum[i] += x[i];
-  });
+void add_rows(const TrainingPass& pass, int64_t width, const float* x, float* sum) {
+  pass.run.ops.add(x, sum, pass.tokens() * width, pass.run.context);
 }
 
-void copy_rows(const TrainingPass& pass, int64_t n_rows, int64_t width, const float* x,
-               float* out) {
-  for_row_blocks(pass, n_rows, [&](int64_t begin, int64_t end) {
-    std::copy(x + begin * width, x + end * width, out + begin * width);
-  });
+void copy_rows(const TrainingPass& pass, int64_t width, const float* x, float* out) {
+  pass.run.ops.copy_rows({.x = x,
+                          .out = out,
+                          .rows = pass.tokens(),
+                          .width = width,
+                          .x_stride = width,
+                          .out_stride = width},
+                         pass.run.context);
+}
+
+float* zeros(const TrainingPass& pass, ops::Buffer<float>* values, size_t count) {
+  if (values == nullptr) return nullptr;
+  *values = {*pass.run.ops.memory, static_cast<int64_t>(count)};
+  values->fill_zero(pass.run.context.stream);
+  return values->data();
 }
 
 void GradientJobs::add(LinearId linear, const ops::Weight& weight, const float* x,
@@ -94,25 +139,33 @@ void GradientJobs::add(LinearId linear, const ops::Weight& weight, const float* 
 
 void GradientJobs::run() {
   if (jobs_.empty()) return;
+  if (gradients_.update != nullptr) {
+    std::vector<ops::SignRoundTarget> targets;
+    for (const LinearId linear : linears_) targets.push_back(gradients_.update->target(linear));
+    const ops::SignRoundUpdate update{gradients_.update->rule, gradients_.update->sizes, targets};
+    pass_.run.ops.weight_gradient_tiles(jobs_, {.update = &update}, pass_.run.context);
+    return;
+  }
   const ops::WeightGradientConsumer consume = [&](const ops::WeightGradientTile& tile) {
     gradients_.consume(linears_[static_cast<size_t>(tile.matrix)], tile);
   };
-  pass_.run.ops.weight_gradient_tiles(jobs_, consume, pass_.run.context);
+  pass_.run.ops.weight_gradient_tiles(jobs_, {.consume = &consume}, pass_.run.context);
 }
 
-BlockTraining::BlockTraining(const ModelConfig& config, MixerKind mixer, TrainingBatch batch)
+BlockTraining::BlockTraining(const ModelConfig& config, MixerKind mixer, TrainingBatch batch,
+                             const ops::Memory& memory)
     : config_(config), mixer_(mixer), batch_(batch) {
-  const int64_t tokens = batch.tokens();
-  saved_.middle = rows(tokens, config.hidden);
+  const ActivationMaker make(memory, batch);
+  saved_.middle = make.rows(config.hidden);
   if (mixer == MixerKind::attention) {
-    saved_.mixer = attention_activations(config.attention, tokens);
+    saved_.mixer = make.attention(config.attention);
   } else {
-    saved_.mixer = delta_net_activations(config.delta_net, tokens);
+    saved_.mixer = make.delta_net(config.delta_net);
   }
   if (config.moe) {
-    saved_.feed_forward = moe_activations(*config.moe, tokens);
+    saved_.feed_forward = make.moe(*config.moe);
   } else {
-    saved_.feed_forward = swiglu_activations(tokens, config.dense_width);
+    saved_.feed_forward = make.swiglu(batch.tokens(), config.dense_width);
   }
 }
 
@@ -135,7 +188,7 @@ void BlockTraining::forward(const BlockWeights& weights, const float* x, float* 
     delta_net_training_forward(pass, std::get<DeltaNetWeights>(weights.mixer), normed.data(),
                                std::get<DeltaNetActivations>(saved_.mixer), middle);
   }
-  add_rows(pass, tokens, hidden, x, middle);
+  add_rows(pass, hidden, x, middle);
 
   executor.ops.zero_centered_rms_norm(middle, weights.post_attention_norm.data(), shape,
                                       normed.data(), executor.context);
@@ -145,7 +198,7 @@ void BlockTraining::forward(const BlockWeights& weights, const float* x, float* 
     dense_training_forward(pass, std::get<ops::SwigluWeights>(weights.feed_forward), normed.data(),
                            std::get<SwigluActivations>(saved_.feed_forward), y);
   }
-  add_rows(pass, tokens, hidden, middle, y);
+  add_rows(pass, hidden, middle, y);
 }
 
 void BlockTraining::backward(const BlockWeights& weights, const float* x, const float* dy,
@@ -172,13 +225,13 @@ void BlockTraining::backward(const BlockWeights& weights, const float* x, const 
   }
   if (!wants_mixer(gradients)) return;
 
-  copy_rows(pass, tokens, hidden, dy, d_middle.data());
+  copy_rows(pass, hidden, dy, d_middle.data());
   ops.zero_centered_rms_norm_backward(
       {.x = saved_.middle.data(),
        .weight = weights.post_attention_norm.data(),
        .dy = d_normed.data(),
        .dx = d_middle.data(),
-       .d_weight = zeros(vectors ? &vectors->post_attention_norm : nullptr,
+       .d_weight = zeros(pass, vectors ? &vectors->post_attention_norm : nullptr,
                          weights.post_attention_norm.size()),
        .shape = shape,
        .add_to_dx = true},
@@ -200,19 +253,16 @@ void BlockTraining::backward(const BlockWeights& weights, const float* x, const 
        .weight = weights.input_norm.data(),
        .dy = d_normed.data(),
        .dx = d_middle.data(),
-       .d_weight = zeros(vectors ? &vectors->input_norm : nullptr, weights.input_norm.size()),
+       .d_weight = zeros(pass, vectors ? &vectors->input_norm : nullptr, weights.input_norm.size()),
        .shape = shape,
        .add_to_dx = true},
       executor.context);
-  if (gradients.dx != nullptr) copy_rows(pass, tokens, hidden, d_middle.data(), gradients.dx);
+  if (gradients.dx != nullptr) copy_rows(pass, hidden, d_middle.data(), gradients.dx);
 }
 
-std::vector<int64_t> BlockTraining::expert_tokens() const {
-  std::vector<int64_t> counts;
-  if (const auto* moe = std::get_if<MoeActivations>(&saved_.feed_forward))
-    for (size_t expert = 0; expert + 1 < moe->groups.begin.size(); ++expert)
-      counts.push_back(moe->groups.begin[expert + 1] - moe->groups.begin[expert]);
-  return counts;
+std::vector<int64_t> BlockTraining::expert_tokens(ops::Stream* stream) const {
+  const auto* moe = std::get_if<MoeActivations>(&saved_.feed_forward);
+  return moe == nullptr ? std::vector<int64_t>() : moe->totals.to_vector(stream);
 }
 
 }  // namespace qround

@@ -1,5 +1,6 @@
 // The weights of one decoder block. Linear maps stay where the checkpoint is mapped; the small
-// vectors (norms, convolution, decay parameters) are read to f32.
+// vectors (norms, convolution, decay parameters) are read to f32. A block may be copied into the
+// memory of a backend that has its own.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "model/model_config.h"
+#include "model/parameter_vector.h"
 #include "model/stored_parameter.h"
 #include "ops/weight.h"
 
@@ -16,7 +18,7 @@ struct AttentionWeights {
   ops::Weight q_proj;                 // [Hq * 2D, H]: per head D rows of query, then D rows of gate
   ops::Weight k_proj, v_proj;         // [Hkv * D, H]
   ops::Weight o_proj;                 // [H, Hq * D]
-  std::vector<float> q_norm, k_norm;  // [D]
+  ParameterVector q_norm, k_norm;  // [D]
 };
 
 struct DeltaNetWeights {
@@ -24,9 +26,9 @@ struct DeltaNetWeights {
   ops::Weight in_proj_z;              // [Hv * Dv, H]
   ops::Weight in_proj_b, in_proj_a;   // [Hv, H]
   ops::Weight out_proj;               // [H, Hv * Dv]
-  std::vector<float> conv1d;          // [C, Kc]
-  std::vector<float> a_log, dt_bias;  // [Hv]
-  std::vector<float> norm;            // [Dv]
+  ParameterVector conv1d;          // [C, Kc]
+  ParameterVector a_log, dt_bias;  // [Hv]
+  ParameterVector norm;            // [Dv]
 };
 
 struct MoeWeights {
@@ -37,7 +39,7 @@ struct MoeWeights {
 };
 
 struct BlockWeights {
-  std::vector<float> input_norm, post_attention_norm;  // [H]
+  ParameterVector input_norm, post_attention_norm;  // [H]
   std::variant<AttentionWeights, DeltaNetWeights> mixer;
   std::variant<MoeWeights, ops::SwigluWeights> feed_forward;
 };
@@ -50,5 +52,16 @@ inline MixerKind mixer_kind(const BlockWeights& weights) {
 // Throws Error naming the tensor that is missing or wrong. The views live as long as `checkpoint`.
 BlockWeights load_block(const Checkpoint& checkpoint, const ModelConfig& config,
                         const TensorTable& table, Part part, int64_t block);
+
+// A block where a backend's operations can read it.
+struct ResidentBlock {
+  BlockWeights weights;
+  ops::Buffer<std::byte> matrices;  // what the linear maps of `weights` point into; empty on hosts,
+                                    // where `weights` is what was given
+};
+
+// All linear maps are dense. Enqueued on `stream`. Throws Error of kind `resource`.
+ResidentBlock make_resident(const BlockWeights& weights, const ops::Memory& memory,
+                            ops::Stream* stream);
 
 }  // namespace qround

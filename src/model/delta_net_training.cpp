@@ -1,6 +1,5 @@
 // Gated DeltaNet in training (block.cpp's delta_net_forward for a batch, and its gradient).
 #include <cmath>
-#include <cstring>
 
 #include "model/training_parts.h"
 
@@ -53,14 +52,17 @@ class DeltaNetPass {
     const ops::OpTable& ops = pass_.run.ops;
     const ops::OpContext& context = pass_.run.context;
     convolve(saved.qkv.data() + at.first * channels(), at, in.convolved.data());
-    const auto bytes = static_cast<size_t>(key_width()) * sizeof(float);
-    for_row_blocks(pass_, at.tokens, [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) {
-        const float* row = in.convolved.data() + t * channels();
-        std::memcpy(in.q.data() + t * key_width(), row, bytes);
-        std::memcpy(in.k.data() + t * key_width(), row + key_width(), bytes);
-      }
-    });
+    const auto copy_key_columns = [&](const float* x, float* out) {
+      ops.copy_rows({.x = x,
+                     .out = out,
+                     .rows = at.tokens,
+                     .width = key_width(),
+                     .x_stride = channels(),
+                     .out_stride = key_width()},
+                    context);
+    };
+    copy_key_columns(in.convolved.data(), in.q.data());
+    copy_key_columns(in.convolved.data() + key_width(), in.k.data());
     const int64_t rows = at.tokens * d_.key_heads;
     ops.l2_norm(in.q.data(), rows, d_.key_dim, query_scale(), in.q.data(), context);
     ops.l2_norm(in.k.data(), rows, d_.key_dim, 1.0f, in.k.data(), context);
@@ -79,27 +81,26 @@ class DeltaNetPass {
   // read [tokens, Hv, Dv] of the stretch.
   void recurrence(const RuleInputs& in, Stretch at, float* read) const {
     Scope scope(pass_.run.context.workspace);
-    const auto state = take_floats(scope, d_.value_heads * d_.key_dim * d_.value_dim);
-    const int64_t length = pass_.batch.length;
-    for (int64_t row = 0; row < at.tokens; row += length) {
-      std::fill(state.begin(), state.end(), 0.0f);
-      pass_.run.ops.gated_delta_rule({.q = in.q.data() + row * key_width(),
-                                      .k = in.k.data() + row * key_width(),
-                                      .v = in.convolved.data() + row * channels() + 2 * key_width(),
-                                      .log_decay = in.log_decay.data() + row * d_.value_heads,
-                                      .beta = in.beta.data() + row * d_.value_heads,
-                                      .state = state.data(),
-                                      .out = read + row * value_width(),
-                                      .tokens = length,
-                                      .key_heads = d_.key_heads,
-                                      .value_heads = d_.value_heads,
-                                      .key_dim = d_.key_dim,
-                                      .value_dim = d_.value_dim,
-                                      .q_stride = key_width(),
-                                      .k_stride = key_width(),
-                                      .v_stride = channels()},
-                                     pass_.run.context);
-    }
+    const auto states =
+        take_floats(scope, at.sequences * d_.value_heads * d_.key_dim * d_.value_dim);
+    fill_zero(states);
+    pass_.run.ops.gated_delta_rule({.q = in.q.data(),
+                                    .k = in.k.data(),
+                                    .v = in.convolved.data() + 2 * key_width(),
+                                    .log_decay = in.log_decay.data(),
+                                    .beta = in.beta.data(),
+                                    .state = states.data(),
+                                    .out = read,
+                                    .sequences = at.sequences,
+                                    .tokens = pass_.batch.length,
+                                    .key_heads = d_.key_heads,
+                                    .value_heads = d_.value_heads,
+                                    .key_dim = d_.key_dim,
+                                    .value_dim = d_.value_dim,
+                                    .q_stride = key_width(),
+                                    .k_stride = key_width(),
+                                    .v_stride = channels()},
+                                   pass_.run.context);
   }
 
   // Gradient of a stretch, from d_read to the projections: saved.qkv, saved.b and saved.a become
@@ -183,12 +184,16 @@ class DeltaNetPass {
   }
 
  private:
+  void fill_zero(std::span<float> values) const {
+    pass_.run.ops.memory->fill_zero(values.data(), values.size_bytes(), pass_.run.context.stream);
+  }
+
   void convolve(const float* qkv, Stretch at, float* out) const {
     Scope scope(pass_.run.context.workspace);
     const auto history = take_floats(scope, (d_.conv_taps - 1) * channels());
     const int64_t length = pass_.batch.length;
     for (int64_t row = 0; row < at.tokens; row += length) {
-      std::fill(history.begin(), history.end(), 0.0f);
+      fill_zero(history);
       pass_.run.ops.causal_conv1d_silu({.u = qkv + row * channels(),
                                         .weight = weights_.conv1d.data(),
                                         .history = history.data(),
@@ -237,10 +242,10 @@ void delta_net_training_backward(const TrainingPass& pass, const DeltaNetWeights
   const DeltaNetPass delta_net(pass, weights);
   VectorGradients* vectors = gradients.wanted.vectors;
   if (vectors != nullptr) {
-    zeros(&vectors->conv1d, weights.conv1d.size());
-    zeros(&vectors->a_log, weights.a_log.size());
-    zeros(&vectors->dt_bias, weights.dt_bias.size());
-    zeros(&vectors->delta_net_norm, weights.norm.size());
+    zeros(pass, &vectors->conv1d, weights.conv1d.size());
+    zeros(pass, &vectors->a_log, weights.a_log.size());
+    zeros(pass, &vectors->dt_bias, weights.dt_bias.size());
+    zeros(pass, &vectors->delta_net_norm, weights.norm.size());
   }
   Scope scope(context.workspace);
   const auto gated = take_floats(scope, tokens * delta_net.value_width());
@@ -263,7 +268,7 @@ void delta_net_training_backward(const TrainingPass& pass, const DeltaNetWeights
                                vectors);
 
   if (gradients.dx != nullptr) {
-    const auto add_dx = [&](const ops::Weight& weight, const std::vector<float>& dy, bool add) {
+    const auto add_dx = [&](const ops::Weight& weight, const ops::Buffer<float>& dy, bool add) {
       ops.linear_backward_input(weight, {dy.data(), gradients.dx, tokens, add}, context);
     };
     add_dx(weights.in_proj_qkv, saved.qkv, false);

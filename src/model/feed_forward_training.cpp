@@ -38,7 +38,13 @@ void route(const TrainingPass& pass, const MoeWeights& weights, const float* x,
                       .n_experts = moe.experts,
                       .n_chosen = moe.chosen},
                      context);
-  saved.groups = ops::group_by_expert(saved.chosen.data(), pass.tokens(), moe.chosen, moe.experts);
+  pass.run.ops.group_by_expert({.experts = saved.chosen.data(),
+                                .groups = saved.groups(),
+                                .totals = saved.totals.data(),
+                                .tokens = pass.tokens(),
+                                .n_experts = moe.experts,
+                                .n_chosen = moe.chosen},
+                               context);
 }
 
 // dx += what flows through the router; d_weights [T, A].
@@ -116,8 +122,22 @@ void experts_backward(const TrainingPass& pass, const MoeWeights& weights, MoeAc
   const ops::WeightGradientConsumer consume = [&](const ops::WeightGradientTile& tile) {
     gradients.wanted.consume(expert_linear(tile.matrix), tile);
   };
+  std::vector<ops::SignRoundTarget> targets;
+  ops::SignRoundUpdate update;
+  if (const BlockUpdate* of_block = gradients.wanted.update) {
+    for (size_t matrix = 0; matrix < wanted.size(); ++matrix) {
+      targets.push_back(wanted[matrix] == 0
+                            ? ops::SignRoundTarget{}
+                            : of_block->target(expert_linear(static_cast<int64_t>(matrix))));
+    }
+    update = {of_block->rule, of_block->sizes, targets};
+  }
+  const ops::WeightGradientSink sink =
+      gradients.wanted.update == nullptr ? ops::WeightGradientSink{.consume = &consume}
+                                         : ops::WeightGradientSink{.update = &update};
+  const ops::ExpertGroups groups = saved.groups();
   pass.run.ops.grouped_experts_backward({.x = gradients.x,
-                                         .groups = &saved.groups,
+                                         .groups = &groups,
                                          .weights = saved.weights.data(),
                                          .expert_weights = weights.experts,
                                          .gate = saved.experts.gate.data(),
@@ -125,7 +145,7 @@ void experts_backward(const TrainingPass& pass, const MoeWeights& weights, MoeAc
                                          .d_out = gradients.d_out,
                                          .dx = gradients.dx,
                                          .d_weights = d_weights.data(),
-                                         .consume = any ? &consume : nullptr,
+                                         .sink = any ? &sink : nullptr,
                                          .wanted = wanted.data(),
                                          .tokens = pass.tokens(),
                                          .hidden = pass.config.hidden,
@@ -173,8 +193,9 @@ void moe_training_forward(const TrainingPass& pass, const MoeWeights& weights, c
   const ops::OpContext& context = pass.run.context;
   const int64_t tokens = pass.tokens(), hidden = pass.config.hidden;
   route(pass, weights, x, saved);
+  const ops::ExpertGroups groups = saved.groups();
   ops.grouped_experts({.x = x,
-                       .groups = &saved.groups,
+                       .groups = &groups,
                        .weights = saved.weights.data(),
                        .expert_weights = weights.experts,
                        .gate = saved.experts.gate.data(),
@@ -189,7 +210,7 @@ void moe_training_forward(const TrainingPass& pass, const MoeWeights& weights, c
   dense_training_forward(pass, weights.shared, x, saved.shared, shared.data());
   ops.linear(weights.shared_expert_gate, x, tokens, saved.shared_gate.data(), context);
   ops.sigmoid_gate({shared.data(), saved.shared_gate.data(), tokens, hidden, 1}, context);
-  add_rows(pass, tokens, hidden, shared.data(), out);
+  add_rows(pass, hidden, shared.data(), out);
 }
 
 void moe_training_backward(const TrainingPass& pass, const MoeWeights& weights,

@@ -22,10 +22,14 @@ class Visit {
     const auto gate = take_floats(scope, pass_.tokens() * width);
     const auto gated = take_floats(scope, pass_.tokens() * width);
     // Per head D values of the query, then D of its gate.
-    for (int64_t head = 0; head < pass_.tokens() * a.heads; ++head)
-      std::copy_n(saved.joined.data() + (2 * head + 1) * a.head_dim, a.head_dim,
-                  gate.data() + head * a.head_dim);
-    std::copy(saved.mixed.begin(), saved.mixed.end(), gated.begin());
+    ops().copy_rows({.x = saved.joined.data() + a.head_dim,
+                     .out = gate.data(),
+                     .rows = pass_.tokens() * a.heads,
+                     .width = a.head_dim,
+                     .x_stride = 2 * a.head_dim,
+                     .out_stride = a.head_dim},
+                    context());
+    copy_rows(pass_, width, saved.mixed.data(), gated.data());
     ops().sigmoid_gate({gated.data(), gate.data(), pass_.tokens(), width, width}, context());
     report({{Role::o_proj}}, gated.data(), width);
   }
@@ -52,8 +56,10 @@ class Visit {
     report({{Role::router}, {Role::shared_gate}, {Role::shared_up}, {Role::shared_expert_gate}}, x,
            pass_.config.hidden);
     inner({Role::shared_down}, saved.shared);
-    for (size_t expert = 0; expert + 1 < saved.groups.begin.size(); ++expert)
-      one_expert(static_cast<int64_t>(expert), x, saved);
+    const std::vector<int64_t> first_rows = saved.first_rows.to_vector(context().stream);
+    for (size_t expert = 0; expert + 1 < first_rows.size(); ++expert)
+      one_expert(static_cast<int64_t>(expert), first_rows[expert],
+                 first_rows[expert + 1] - first_rows[expert], x, saved);
   }
 
  private:
@@ -73,21 +79,30 @@ class Visit {
     report({down}, hidden.data(), count / pass_.tokens());
   }
 
-  void one_expert(int64_t expert, const float* x, const MoeActivations& saved) const {
+  // Of the grouped rows [begin, begin + rows).
+  void one_expert(int64_t expert, int64_t begin, int64_t rows, const float* x,
+                  const MoeActivations& saved) const {
     const MoeConfig& moe = *pass_.config.moe;
     const int64_t width = pass_.config.hidden;
-    const int64_t begin = saved.groups.begin[static_cast<size_t>(expert)];
-    const int64_t rows = saved.groups.begin[static_cast<size_t>(expert + 1)] - begin;
     if (rows == 0) return;
     Scope scope(context().workspace);
     const auto gathered = take_floats(scope, rows * width);
     const auto weights = take_floats(scope, rows);
     const auto hidden = take_floats(scope, rows * moe.expert_width);
-    for (int64_t row = 0; row < rows; ++row) {
-      const int32_t choice = saved.groups.choices[static_cast<size_t>(begin + row)];
-      std::copy_n(x + choice / moe.chosen * width, width, gathered.data() + row * width);
-      weights[static_cast<size_t>(row)] = saved.weights[static_cast<size_t>(choice)];
-    }
+    const int32_t* choices = saved.choices.data() + begin;
+    ops().gather_rows({.x = x,
+                       .choices = choices,
+                       .out = gathered.data(),
+                       .rows = rows,
+                       .width = width,
+                       .choices_per_row = moe.chosen},
+                      context());
+    ops().gather_rows({.x = saved.weights.data(),
+                       .choices = choices,
+                       .out = weights.data(),
+                       .rows = rows,
+                       .width = 1},
+                      context());
     const std::array<LinearId, 2> outer = {LinearId{Role::expert_gate, expert},
                                            LinearId{Role::expert_up, expert}};
     visitor_({outer, gathered.data(), weights.data(), rows, width});

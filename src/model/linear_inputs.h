@@ -9,7 +9,7 @@
 
 namespace qround {
 
-// Rows that some linear maps of a block read alike.
+// Rows that some linear maps of a block read alike, in the memory of the executor's backend.
 struct LinearInputs {
   std::span<const LinearId> linears;
   const float* x = nullptr;        // [rows, K]

@@ -59,8 +59,10 @@ class ScratchSum {
   int64_t stretch_tokens() const { return std::min(t_, std::max(kTokensAtOnce, batch_.length)); }
   int64_t delta_net_forward() const {
     const DeltaNetConfig& d = c_.delta_net;
+    const int64_t sequences = stretch_tokens() / batch_.length;
     const int64_t recurrence =
-        d.value_heads * (d.key_dim * d.value_dim + batch_.length) + threads_ * d.key_dim * 64;
+        d.value_heads * (sequences * d.key_dim * d.value_dim + batch_.length) +
+        threads_ * d.key_dim * 64;
     return std::max(stretch(stretch_tokens()) + recurrence, t_ * d.value_width());
   }
   int64_t delta_net_backward() const {

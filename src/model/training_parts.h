@@ -25,28 +25,13 @@ inline std::span<float> take_floats(ops::Workspace::Scope& scope, int64_t count)
   return scope.take<float>(static_cast<size_t>(count));
 }
 
-// `values` as `count` zeros; null stays null.
-inline float* zeros(std::vector<float>* values, size_t count) {
-  if (values == nullptr) return nullptr;
-  values->assign(count, 0.0f);
-  return values->data();
-}
+// `values` as `count` zeros in the backend's memory; null stays null.
+float* zeros(const TrainingPass& pass, ops::Buffer<float>* values, size_t count);
 
-// body(begin, end) over blocks of rows, in parallel.
-template <typename Body>
-void for_row_blocks(const TrainingPass& pass, int64_t rows, const Body& body) {
-  constexpr int64_t kRows = 32;
-  const auto run = [&](size_t block, int) {
-    const int64_t begin = static_cast<int64_t>(block) * kRows;
-    body(begin, std::min(rows, begin + kRows));
-  };
-  parallel_for(pass.run.context.threads, static_cast<size_t>((rows + kRows - 1) / kRows), run);
-}
-
-// sum += x, both [rows, width].
-void add_rows(const TrainingPass& pass, int64_t rows, int64_t width, const float* x, float* sum);
-// out = x, both [rows, width].
-void copy_rows(const TrainingPass& pass, int64_t rows, int64_t width, const float* x, float* out);
+// sum += x, both [T, width].
+void add_rows(const TrainingPass& pass, int64_t width, const float* x, float* sum);
+// out = x, both [T, width].
+void copy_rows(const TrainingPass& pass, int64_t width, const float* x, float* out);
 
 // The weight gradients of one part, collected and then made in one parallel loop.
 class GradientJobs {

@@ -7,6 +7,7 @@ namespace {
 
 constexpr OpTable kRefTable = {
     .name = "ref",
+    .memory = &kHostMemory,
     .linear = ref::linear,
     .dequantize_rows = ref::dequantize_rows,
     .zero_centered_rms_norm = ref::zero_centered_rms_norm,
@@ -18,9 +19,14 @@ constexpr OpTable kRefTable = {
     .delta_rule_gates = ref::delta_rule_gates,
     .gated_delta_rule = ref::gated_delta_rule,
     .route = ref::route,
+    .group_by_expert = ref::group_by_expert,
     .experts = ref::experts,
     .swiglu = ref::swiglu,
     .sigmoid_gate = ref::sigmoid_gate,
+    .add = ref::add,
+    .copy_rows = ref::copy_rows,
+    .gather_rows = ref::gather_rows,
+    .column_squares = ref::column_squares,
     .linear_backward_input = ref::linear_backward_input,
     .weight_gradient_tiles = ref::weight_gradient_tiles,
     .zero_centered_rms_norm_backward = ref::zero_centered_rms_norm_backward,
@@ -36,6 +42,9 @@ constexpr OpTable kRefTable = {
     .grouped_experts_backward = ref::grouped_experts_backward,
     .swiglu_backward = ref::swiglu_backward,
     .sigmoid_gate_backward = ref::sigmoid_gate_backward,
+    .squared_error = ref::squared_error,
+    .pack_codes = ref::pack_codes,
+    .rounded_values = ref::rounded_values,
     .sign_round = ref::sign_round,
     .sign_round_step = ref::sign_round_step,
     .search_rtn = ref::search_rtn,
@@ -73,6 +82,13 @@ constexpr OpTable make_cpu_table() {
   table.grouped_experts_backward = cpu::grouped_experts_backward;
   table.swiglu_backward = cpu::swiglu_backward;
   table.sigmoid_gate_backward = cpu::sigmoid_gate_backward;
+  table.add = cpu::add;
+  table.copy_rows = cpu::copy_rows;
+  table.gather_rows = cpu::gather_rows;
+  table.column_squares = cpu::column_squares;
+  table.squared_error = cpu::squared_error;
+  table.pack_codes = cpu::pack_codes;
+  table.rounded_values = cpu::rounded_values;
   table.sign_round = cpu::sign_round;
   table.sign_round_step = cpu::sign_round_step;
   table.search_rtn = cpu::search_rtn;
@@ -85,6 +101,7 @@ constexpr OpTable kCpuTable = make_cpu_table();
 
 std::vector<Backend> backends() {
   return {
+      cuda::backend(),
       {"cpu", "vector instructions, all threads", "", &kCpuTable},
       {"ref", "the definition: scalar, one thread, slow", "", &kRefTable},
   };
@@ -94,7 +111,7 @@ const OpTable& select_backend(std::string_view wanted) {
   std::string known;
   for (const Backend& backend : backends()) {
     const bool usable = backend.unusable_because.empty();
-    if (wanted.empty() ? usable : wanted == backend.name) {
+    if (wanted.empty() ? usable && !backend.only_by_name : wanted == backend.name) {
       if (usable) return *backend.table;
       throw Error("backend " + std::string(wanted) + " cannot run here")
           .actual(backend.unusable_because);
@@ -102,6 +119,21 @@ const OpTable& select_backend(std::string_view wanted) {
     known += (known.empty() ? "" : ", ") + std::string(backend.name);
   }
   throw Error("unknown backend").expected(known).actual(wanted);
+}
+
+const OpTable& select_host_backend(std::string_view wanted) {
+  if (!wanted.empty()) {
+    const OpTable& table = select_backend(wanted);
+    if (table.memory->is_host) return table;
+    throw Error("backend " + std::string(wanted) + " is not for this command")
+        .expected("cpu or ref")
+        .hint("quantize tunes and searches on it");
+  }
+  for (const Backend& backend : backends()) {
+    if (backend.unusable_because.empty() && !backend.only_by_name && backend.table->memory->is_host)
+      return *backend.table;
+  }
+  throw Error("no backend on this machine");
 }
 
 }  // namespace qround::ops

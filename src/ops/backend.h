@@ -12,17 +12,22 @@
 #include "ops/gated_delta_rule.h"
 #include "ops/gating.h"
 #include "ops/linear.h"
+#include "ops/memory.h"
 #include "ops/mixture_of_experts.h"
+#include "ops/packed_codes.h"
 #include "ops/rms_norm.h"
 #include "ops/rotary_embedding.h"
+#include "ops/rows.h"
 #include "ops/search_rtn.h"
 #include "ops/sign_round.h"
+#include "ops/squared_error.h"
 #include "ops/weight_gradient.h"
 
 namespace qround::ops {
 
 struct OpTable {
   std::string_view name;
+  const Memory* memory;  // where all operands lie
   LinearFunction* linear;
   DequantizeRowsFunction* dequantize_rows;
   ZeroCenteredRmsNormFunction* zero_centered_rms_norm;
@@ -34,9 +39,14 @@ struct OpTable {
   DeltaRuleGatesFunction* delta_rule_gates;
   GatedDeltaRuleFunction* gated_delta_rule;
   RouteFunction* route;
+  GroupByExpertFunction* group_by_expert;
   ExpertsFunction* experts;
   SwigluFunction* swiglu;
   SigmoidGateFunction* sigmoid_gate;
+  AddFunction* add;
+  CopyRowsFunction* copy_rows;
+  GatherRowsFunction* gather_rows;
+  ColumnSquaresFunction* column_squares;
   // Gradients, and the forward pass that keeps what they need.
   LinearBackwardInputFunction* linear_backward_input;
   WeightGradientTilesFunction* weight_gradient_tiles;
@@ -54,17 +64,27 @@ struct OpTable {
   SwigluBackwardFunction* swiglu_backward;
   SigmoidGateBackwardFunction* sigmoid_gate_backward;
   // Learned rounding.
+  SquaredErrorFunction* squared_error;
+  PackCodesFunction* pack_codes;
+  RoundedValuesFunction* rounded_values;
   SignRoundFunction* sign_round;
   SignRoundStepFunction* sign_round_step;
   SearchRtnFunction* search_rtn;
 };
 
 struct Backend {
-  std::string_view name;  // "cpu", "ref"
-  std::string_view description;
+  std::string_view name;  // "cuda", "cpu", "ref"
+  std::string description;
   std::string unusable_because;  // empty: it runs here
   const OpTable* table = nullptr;
+  bool only_by_name = false;  // never chosen when none was named
 };
+
+namespace cuda {
+// Of the CUDA library this program is linked with: the real one, tests/cuda_emulation, or
+// cuda_absent.cpp.
+Backend backend();
+}  // namespace cuda
 
 // Best first.
 std::vector<Backend> backends();
@@ -72,6 +92,10 @@ std::vector<Backend> backends();
 // The table named `wanted`, or the best one when `wanted` is empty. Throws Error for an unknown
 // name or one that cannot run here, listing what there is.
 const OpTable& select_backend(std::string_view wanted);
+
+// The same among the backends whose operands lie in host memory, for work that keeps its states
+// there. Throws Error for one with memory of its own.
+const OpTable& select_host_backend(std::string_view wanted);
 
 // The vector instructions the fast kernels run with on this machine, for example "AVX3_VNNI".
 std::string simd_target();

@@ -72,4 +72,10 @@ CausalAttentionFunction causal_attention;
 CausalAttentionBackwardFunction causal_attention_backward;
 }  // namespace cpu
 
+namespace cuda {
+// bf16 products; heads of at most 256.
+CausalAttentionFunction causal_attention;
+CausalAttentionBackwardFunction causal_attention_backward;
+}  // namespace cuda
+
 }  // namespace qround::ops

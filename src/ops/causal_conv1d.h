@@ -41,4 +41,9 @@ CausalConv1dSiluFunction causal_conv1d_silu;
 CausalConv1dSiluBackwardFunction causal_conv1d_silu_backward;
 }  // namespace cpu
 
+namespace cuda {
+CausalConv1dSiluFunction causal_conv1d_silu;
+CausalConv1dSiluBackwardFunction causal_conv1d_silu_backward;
+}  // namespace cuda
+
 }  // namespace qround::ops

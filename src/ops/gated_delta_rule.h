@@ -36,6 +36,9 @@ struct GatedDeltaRuleArgs {
   const float* beta = nullptr;       // [T, Hv]
   float* state = nullptr;            // [Hv, Dk, Dv], read and updated
   float* out = nullptr;              // [T, Hv, Dv]
+  // Of so many sequences, each with T tokens and a state: row t of sequence s is row s * T + t of
+  // every operand. More than one have neither `before` nor tentative tokens.
+  int64_t sequences = 1;
   int64_t tokens = 0;
   int64_t key_heads = 0, value_heads = 0, key_dim = 0,
           value_dim = 0;                             // value head h uses key head h / (Hv / Hk)
@@ -48,6 +51,20 @@ struct GatedDeltaRuleArgs {
   float* change = nullptr;  // [T, Hv, Dv]
   float* decay = nullptr;   // [T, Hv]
 };
+
+// One of the sequences, by itself.
+constexpr GatedDeltaRuleArgs sequence_of(GatedDeltaRuleArgs args, int64_t sequence) {
+  const int64_t first = sequence * args.tokens;
+  args.sequences = 1;
+  args.q += first * args.q_stride;
+  args.k += first * args.k_stride;
+  args.v += first * args.v_stride;
+  args.log_decay += first * args.value_heads;
+  args.beta += first * args.value_heads;
+  args.state += sequence * args.value_heads * args.key_dim * args.value_dim;
+  args.out += first * args.value_heads * args.value_dim;
+  return args;
+}
 
 // Per value head and token: S <- exp(log_decay) S; d = beta (v - Sᵀk); S <- S + k dᵀ; out = Sᵀq.
 // The fast version runs all tokens this way on blocks of columns of S that stay in the cache, so a
@@ -109,5 +126,12 @@ GatedDeltaRuleFunction gated_delta_rule;
 DeltaRuleGatesBackwardFunction delta_rule_gates_backward;
 GatedDeltaRuleBackwardFunction gated_delta_rule_backward;
 }  // namespace cpu
+
+namespace cuda {
+DeltaRuleGatesFunction delta_rule_gates;
+DeltaRuleGatesBackwardFunction delta_rule_gates_backward;
+GatedDeltaRuleFunction gated_delta_rule;                   // keys of at most 256
+GatedDeltaRuleBackwardFunction gated_delta_rule_backward;  // of at most 128; TF32 products
+}  // namespace cuda
 
 }  // namespace qround::ops

@@ -51,4 +51,11 @@ SwigluBackwardFunction swiglu_backward;
 SigmoidGateBackwardFunction sigmoid_gate_backward;
 }  // namespace cpu
 
+namespace cuda {
+SwigluFunction swiglu;
+SigmoidGateFunction sigmoid_gate;
+SwigluBackwardFunction swiglu_backward;
+SigmoidGateBackwardFunction sigmoid_gate_backward;
+}  // namespace cuda
+
 }  // namespace qround::ops

@@ -47,4 +47,14 @@ DequantizeRowsFunction dequantize_rows;
 LinearBackwardInputFunction linear_backward_input;
 }  // namespace cpu
 
+namespace cuda {
+// bf16 products on tensor cores: x is rounded to bf16 whatever OpContext::activations says, and so
+// are weights that are stored neither in BF16 nor as int4 with groups in order. A weight with a
+// g_idx counts as one with shuffled groups: whoever copies weights to a GPU leaves trivial ones
+// out.
+LinearFunction linear;
+DequantizeRowsFunction dequantize_rows;
+LinearBackwardInputFunction linear_backward_input;
+}  // namespace cuda
+
 }  // namespace qround::ops

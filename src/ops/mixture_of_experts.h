@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "ops/weight.h"
 #include "ops/weight_gradient.h"
@@ -47,11 +46,17 @@ using RouteBackwardFunction = void(const RouteBackwardArgs& args, const OpContex
 // The (token, slot) pairs of a batch in order of expert, then token: rows of what is called grouped
 // below.
 struct ExpertGroups {
-  std::vector<int64_t> begin;    // [E + 1]; the rows of expert e are begin[e] .. begin[e + 1]
-  std::vector<int32_t> choices;  // [T * A]; row -> token * A + slot
+  int64_t* begin = nullptr;    // [E + 1]; the rows of expert e are begin[e] .. begin[e + 1]
+  int32_t* choices = nullptr;  // [T * A]; row -> token * A + slot
 };
-ExpertGroups group_by_expert(const int32_t* experts, int64_t tokens, int64_t n_chosen,
-                             int64_t n_experts);
+
+struct GroupByExpertArgs {
+  const int32_t* experts = nullptr;  // [T, A]
+  ExpertGroups groups;               // written
+  int64_t* totals = nullptr;         // [E]: the rows of each expert are added; or null
+  int64_t tokens = 0, n_experts = 0, n_chosen = 0;
+};
+using GroupByExpertFunction = void(const GroupByExpertArgs& args, const OpContext& context);
 
 // `experts` for training: keeps what the gradients need, sums in order of experts. `gate` and `up`
 // are the outputs of those two maps.
@@ -82,9 +87,9 @@ struct GroupedExpertsBackwardArgs {
   float* dx = nullptr;                            // [T, H], added to
   float* d_weights = nullptr;                     // [T, A], overwritten
   // Weight gradients: jobs named expert_matrix(expert, which). All tiles of an expert come after
-  // its weights were read for the last time, so the consumer may change them. Experts without
+  // its weights were read for the last time, so the sink may change them. Experts without
   // tokens get no call. Null: none.
-  const WeightGradientConsumer* consume = nullptr;
+  const WeightGradientSink* sink = nullptr;
   const uint8_t* wanted = nullptr;  // [3 E], by expert_matrix; null: all
   int64_t tokens = 0, hidden = 0, n_chosen = 0;
 };
@@ -93,6 +98,7 @@ using GroupedExpertsBackwardFunction = void(const GroupedExpertsBackwardArgs& ar
 
 namespace ref {
 RouteFunction route;
+GroupByExpertFunction group_by_expert;
 ExpertsFunction experts;
 RouteBackwardFunction route_backward;
 GroupedExpertsFunction grouped_experts;
@@ -106,5 +112,14 @@ RouteBackwardFunction route_backward;
 GroupedExpertsFunction grouped_experts;
 GroupedExpertsBackwardFunction grouped_experts_backward;
 }  // namespace cpu
+
+namespace cuda {
+RouteFunction route;
+GroupByExpertFunction group_by_expert;
+RouteBackwardFunction route_backward;
+ExpertsFunction experts;
+GroupedExpertsFunction grouped_experts;
+GroupedExpertsBackwardFunction grouped_experts_backward;
+}  // namespace cuda
 
 }  // namespace qround::ops

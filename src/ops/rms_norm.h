@@ -83,4 +83,13 @@ GatedRmsNormBackwardFunction gated_rms_norm_backward;
 L2NormBackwardFunction l2_norm_backward;
 }  // namespace cpu
 
+namespace cuda {
+ZeroCenteredRmsNormFunction zero_centered_rms_norm;
+GatedRmsNormFunction gated_rms_norm;
+L2NormFunction l2_norm;
+ZeroCenteredRmsNormBackwardFunction zero_centered_rms_norm_backward;
+GatedRmsNormBackwardFunction gated_rms_norm_backward;
+L2NormBackwardFunction l2_norm_backward;
+}  // namespace cuda
+
 }  // namespace qround::ops

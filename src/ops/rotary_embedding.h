@@ -31,4 +31,9 @@ RotaryEmbeddingFunction rotary_embedding;
 RotaryEmbeddingBackwardFunction rotary_embedding_backward;
 }  // namespace cpu
 
+namespace cuda {
+RotaryEmbeddingFunction rotary_embedding;
+RotaryEmbeddingBackwardFunction rotary_embedding_backward;
+}  // namespace cuda
+
 }  // namespace qround::ops

@@ -56,4 +56,8 @@ namespace cpu {
 SearchRtnFunction search_rtn;
 }  // namespace cpu
 
+namespace cuda {
+SearchRtnFunction search_rtn;  // waits for its result
+}  // namespace cuda
+
 }  // namespace qround::ops

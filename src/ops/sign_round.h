@@ -18,6 +18,7 @@
 #include <cstdint>
 
 #include "ops/weight.h"
+#include "ops/workspace.h"
 
 namespace qround::ops {
 
@@ -55,17 +56,23 @@ struct SignRoundResult {
 };
 
 using SignRoundFunction = void(const DenseWeight& weight, const SignRoundRule& rule,
-                               const SignRoundRows& rows, const SignRoundResult& result);
+                               const SignRoundRows& rows, const SignRoundResult& result,
+                               const OpContext& context);
+
+struct SignRoundStepSizes {
+  int16_t v_units = 0;    // of v
+  float factor_step = 0;  // of alpha and beta
+};
 
 struct SignRoundStep {
   const float* gradient = nullptr;  // D of the rows, [end - begin, K]
-  int16_t v_units = 0;              // step of v
-  float factor_step = 0;            // step of alpha and beta
+  SignRoundStepSizes sizes;
 };
 
 // Moves v, alpha and beta of the rows one step.
 using SignRoundStepFunction = void(const DenseWeight& weight, const SignRoundRule& rule,
-                                   const SignRoundRows& rows, const SignRoundStep& step);
+                                   const SignRoundRows& rows, const SignRoundStep& step,
+                                   const OpContext& context);
 
 namespace ref {
 SignRoundFunction sign_round;
@@ -76,5 +83,10 @@ namespace cpu {
 SignRoundFunction sign_round;
 SignRoundStepFunction sign_round_step;
 }  // namespace cpu
+
+namespace cuda {
+SignRoundFunction sign_round;
+SignRoundStepFunction sign_round_step;
+}  // namespace cuda
 
 }  // namespace qround::ops

@@ -1,7 +1,6 @@
 #include "ops/workspace.h"
 
 #include <algorithm>
-#include <new>
 
 namespace qround::ops {
 namespace {
@@ -9,26 +8,20 @@ constexpr size_t kAlignment = 64;
 constexpr size_t kMinBlock = size_t{1} << 20;
 }  // namespace
 
-void Workspace::Free::operator()(std::byte* data) const {
-  ::operator delete[](data, std::align_val_t{kAlignment});
-}
-
 void* Workspace::take_bytes(size_t bytes) {
   bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  while (block_ < blocks_.size() && used_ + bytes > blocks_[block_].size) {
+  while (block_ < blocks_.size() && used_ + bytes > static_cast<size_t>(blocks_[block_].size())) {
     ++block_;
     used_ = 0;
   }
   if (block_ == blocks_.size()) add_block(std::max({bytes, kMinBlock, reserved_bytes()}));
-  void* taken = blocks_[block_].data.get() + used_;
+  void* taken = blocks_[block_].data() + used_;
   used_ += bytes;
   return taken;
 }
 
 void Workspace::add_block(size_t bytes) {
-  blocks_.push_back(
-      {std::unique_ptr<std::byte[], Free>(new (std::align_val_t{kAlignment}) std::byte[bytes]),
-       bytes});
+  blocks_.emplace_back(*memory_, static_cast<int64_t>(bytes));
 }
 
 void Workspace::reserve(size_t bytes) {
@@ -37,7 +30,7 @@ void Workspace::reserve(size_t bytes) {
 
 size_t Workspace::reserved_bytes() const {
   size_t total = 0;
-  for (const Block& block : blocks_) total += block.size;
+  for (const Buffer<std::byte>& block : blocks_) total += static_cast<size_t>(block.size());
   return total;
 }
 

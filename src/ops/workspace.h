@@ -3,17 +3,22 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <span>
 #include <vector>
 
 #include "base/threads.h"
+#include "ops/memory.h"
 
 namespace qround::ops {
 
-// One thread's property: operations take scratch before they start their parallel loops.
+// One thread's property: operations take scratch before they start their parallel loops. What is
+// given back may be taken again at once: on a device, work enqueued later comes later.
 class Workspace {
  public:
+  explicit Workspace(const Memory& memory = host_memory()) : memory_(&memory) {}
+
+  const Memory& memory() const { return *memory_; }
+
   // Everything taken while a Scope lives is given back when it ends. Scopes nest.
   class Scope {
    public:
@@ -43,18 +48,11 @@ class Workspace {
   size_t reserved_bytes() const;
 
  private:
-  struct Free {
-    void operator()(std::byte* data) const;
-  };
-  struct Block {
-    std::unique_ptr<std::byte[], Free> data;
-    size_t size = 0;
-  };
-
   void* take_bytes(size_t bytes);
   void add_block(size_t bytes);
 
-  std::vector<Block> blocks_;
+  const Memory* memory_;
+  std::vector<Buffer<std::byte>> blocks_;
   size_t block_ = 0;  // index of the block in use
   size_t used_ = 0;   // bytes used of it
 };
@@ -68,12 +66,13 @@ enum class Activations {
 // What every operation gets besides its operands.
 struct OpContext {
   Threads threads;
-  Workspace& workspace;
+  Workspace& workspace;  // in the backend's memory
   Activations activations = Activations::f32;
   // f32 inputs and dense weights: the faster way for many rows, whatever their number. The bits of
   // a row differ between the two ways and depend on nothing else, so whoever runs the same tokens
   // in batches of different sizes decides once.
   bool many_rows = false;
+  Stream* stream = nullptr;  // of the backend; operations enqueue and do not wait
 };
 
 }  // namespace qround::ops

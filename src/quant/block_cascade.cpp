@@ -116,13 +116,20 @@ void BlockCascade::enter_mtp(ActivationStore& stream, const MtpInputWeights& wei
   const std::vector<float> final_norm =
       stored_values(source_, *table_.find(Part::text, -1, Role::final_norm));
   const ops::RmsNormShape rows{length_, config_.hidden, config_.norm_eps};
+  // The streams lie in host memory.
+  ops::Workspace workspace;
+  const Executor host = executor_.ops.memory->is_host
+                            ? executor_
+                            : Executor{ops::select_host_backend(""),
+                                       {.threads = executor_.context.threads,
+                                        .workspace = workspace,
+                                        .many_rows = executor_.context.many_rows}};
   std::vector<float> embedded(static_cast<size_t>(length_ * config_.hidden));
   for (int64_t sample = 0; sample < stream.samples(); ++sample) {
     float* hidden = stream.sample(sample);
     embed(data_.tokens.data() + sample * data_.length + 1, length_, embedded.data());
-    executor_.ops.zero_centered_rms_norm(hidden, final_norm.data(), rows, hidden,
-                                         executor_.context);
-    mtp_input(config_, weights, embedded.data(), hidden, length_, hidden, executor_);
+    host.ops.zero_centered_rms_norm(hidden, final_norm.data(), rows, hidden, host.context);
+    mtp_input(config_, weights, embedded.data(), hidden, length_, hidden, host);
   }
 }
 
@@ -131,9 +138,10 @@ void BlockCascade::make_tuner(const ExportStep& step) {
   tuner_.reset();  // what the block before took is given back first
   result_ = {};
   if (step.part == Part::mtp) enter_mtp();
-  BlockWeights weights = load_block(source_, config_, table_, step.part, step.block);
-  forward_samples(config_, weights, reference_, {recipe_.batch, length_}, executor_);
-  tuner_.emplace(config_, std::move(weights), tuned_linears(step.items), group_size_, recipe_,
+  ResidentBlock block = make_resident(load_block(source_, config_, table_, step.part, step.block),
+                                      *executor_.ops.memory, executor_.context.stream);
+  forward_samples(config_, block.weights, reference_, {recipe_.batch, length_}, executor_);
+  tuner_.emplace(config_, std::move(block), tuned_linears(step.items), group_size_, recipe_,
                  executor_);
 }
 
@@ -200,14 +208,18 @@ void BlockCascade::pack(PackedBatch& batch, Threads threads) const {
 BlockCascade::Needs BlockCascade::needs(const ModelConfig& config, const ExportPlan& plan,
                                         const TuneRecipe& recipe, int64_t group_size,
                                         Threads threads) {
-  uint64_t largest = 0;
+  uint64_t largest = 0, largest_with_source = 0;
   for (const ExportStep& step : plan.steps) {
-    uint64_t weights = 0;
+    uint64_t weights = 0, source = 0;
     for (const ExportItem& item : step.items) {
       if (item.linear != nullptr) weights += static_cast<uint64_t>(item.shape.out * item.shape.in);
+      source += item.source.bytes();
     }
-    largest = std::max(largest, RoundingState::bytes(
-                                    weights, weights / static_cast<uint64_t>(group_size), recipe));
+    const uint64_t state =
+        RoundingState::bytes(weights, weights / static_cast<uint64_t>(group_size), recipe);
+    largest = std::max(largest, state);
+    if (step.block >= 0 && weights > 0)
+      largest_with_source = std::max(largest_with_source, source + state);
   }
   const auto hidden = static_cast<uint64_t>(config.hidden);
   const TrainingBatch batch{recipe.batch, recipe.length};
@@ -224,7 +236,8 @@ BlockCascade::Needs BlockCascade::needs(const ModelConfig& config, const ExportP
   const uint64_t streams =
       2 * static_cast<uint64_t>(recipe.samples * recipe.length) * hidden * sizeof(float);
   const uint64_t block = largest + activations + scratch + buffers;
-  return {block + block / kHeapShare, scratch, streams};
+  return {block + block / kHeapShare, scratch, streams,
+          largest_with_source + activations + scratch + buffers};
 }
 
 }  // namespace qround::quant

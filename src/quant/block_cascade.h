@@ -66,8 +66,10 @@ class BlockCascade {
 
   // What tuning takes: anonymous memory for a block, of which `scratch_bytes` come from the
   // executor's workspace, and for the streams memory or disk.
+  // `device_bytes` is what a backend with memory of its own takes there, in place of block_bytes:
+  // an estimate, whose kernels' scratch has not been measured on a device.
   struct Needs {
-    uint64_t block_bytes = 0, scratch_bytes = 0, stream_bytes = 0;
+    uint64_t block_bytes = 0, scratch_bytes = 0, stream_bytes = 0, device_bytes = 0;
   };
   static Needs needs(const ModelConfig& config, const ExportPlan& plan, const TuneRecipe& recipe,
                      int64_t group_size, Threads threads);

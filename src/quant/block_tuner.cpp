@@ -14,8 +14,8 @@
 namespace qround::quant {
 namespace {
 
-constexpr int64_t kLossRows =
-    64;  // rows whose squared errors are summed together, whatever the number of threads
+// Iterations a device may be ahead of what is known of their losses.
+constexpr int64_t kIterationsAhead = 8;
 // Gradients are of 1000 times the loss: they reach the F16 scale gradients of auto-round's way as
 // it scales them, and signs do not care.
 constexpr double kLossScale = 1000;
@@ -23,47 +23,31 @@ constexpr double kLossScale = 1000;
 using LinearKey = std::pair<Role, int64_t>;
 LinearKey key_of(LinearId id) { return {id.role, id.expert}; }
 
-// A token whose target is nearly zero weighs no more than one of this mean square.
-constexpr double kLeastMeanSquare = 1e-6;
-
-struct Outputs {
-  const float* y;       // [rows, width]
-  const float* target;  // [rows, width]
-  int64_t rows, width;
-};
-
-double weight_of_row(const Outputs& outputs, int64_t row, LossWeight weight) {
-  if (weight == LossWeight::plain) return 1;
-  const float* target = outputs.target + row * outputs.width;
-  double sum = 0;
-  for (int64_t i = 0; i < outputs.width; ++i) sum += double{target[i]} * double{target[i]};
-  return 1 / std::max(sum / static_cast<double>(outputs.width), kLeastMeanSquare);
+ops::RowWeight row_weight(LossWeight weight) {
+  switch (weight) {
+    case LossWeight::plain:
+      return ops::RowWeight::one;
+    case LossWeight::relative:
+      return ops::RowWeight::inverse_energy;
+  }
+  return ops::RowWeight::one;
 }
 
-// Weighted mean squared error; dy [rows, width], if wanted, its gradient times kLossScale.
-double squared_error(const Outputs& outputs, LossWeight weight, float* dy, Threads threads) {
-  const int64_t blocks = (outputs.rows + kLossRows - 1) / kLossRows;
-  std::vector<double> sums(static_cast<size_t>(blocks));
-  const double count = static_cast<double>(outputs.rows * outputs.width);
-  parallel_for(threads, sums.size(), [&](size_t block, int) {
-    const int64_t begin = static_cast<int64_t>(block) * kLossRows;
-    double total = 0;
-    for (int64_t row = begin; row < std::min(outputs.rows, begin + kLossRows); ++row) {
-      const double row_weight = weight_of_row(outputs, row, weight);
-      const auto factor = static_cast<float>(2 * kLossScale * row_weight / count);
-      double sum = 0;
-      for (int64_t i = row * outputs.width; i < (row + 1) * outputs.width; ++i) {
-        const float error = outputs.y[i] - outputs.target[i];
-        sum += double{error} * double{error};
-        if (dy != nullptr) dy[i] = factor * error;
-      }
-      total += row_weight * sum;
-    }
-    sums[block] = total;
-  });
-  double total = 0;
-  for (const double sum : sums) total += sum;
-  return total / count;
+// The backend of work on host memory: searches of scales.
+const ops::OpTable& host_ops(const Executor& executor) {
+  return executor.ops.memory->is_host ? executor.ops : ops::select_host_backend("");
+}
+
+// Weights of the maps that the backend can read.
+std::vector<ops::DenseWeight> resident_weights(const std::vector<TunedLinear>& linears,
+                                               ResidentBlock& block, const Executor& executor) {
+  std::vector<ops::DenseWeight> weights;
+  for (const TunedLinear& linear : linears) {
+    weights.push_back(executor.ops.memory->is_host
+                          ? linear.weight
+                          : std::get<ops::DenseWeight>(linear_weight(block.weights, linear.id)));
+  }
+  return weights;
 }
 
 // Everything one run works with.
@@ -78,59 +62,95 @@ class Run {
         weights_(weights),
         data_(data),
         mixer_(mixer_kind(weights)),
-        training_(config, mixer_, {recipe.batch, data.length}),
-        x_(batch_floats(recipe.batch)),
-        target_(x_.size()),
-        y_(x_.size()),
-        dy_(x_.size()) {
+        memory_(*executor.ops.memory),
+        training_(config, mixer_, {recipe.batch, data.length}, memory_),
+        x_(memory_, recipe.batch * sample_floats()),
+        target_(memory_, x_.size()),
+        y_(memory_, x_.size()),
+        dy_(memory_, x_.size()),
+        losses_(memory_, std::max<int64_t>(1, recipe.iterations)) {
     for (size_t i = 0; i < state.linears().size(); ++i)
       linear_idx_.emplace(key_of(state.linears()[i].id), i);
+    update_.rule = state.rule();
+    update_.target = [this](LinearId id) { return state_.target(linear_idx_.at(key_of(id))); };
   }
 
-  // The mean squared error of a batch; the gradient of its output stays for `step`.
-  double forward(const std::vector<int64_t>& samples) {
-    parallel_for(executor_.context.threads, samples.size(), [&](size_t i, int) {
-      const auto place = static_cast<int64_t>(i) * sample_floats();
-      std::copy_n(data_.inputs.sample(samples[i]), sample_floats(), x_.data() + place);
-      std::copy_n(data_.targets.sample(samples[i]), sample_floats(), target_.data() + place);
-    });
+  // Makes the loss of an iteration's batch; the gradient of its output stays for `step`.
+  void forward(const std::vector<int64_t>& samples, int64_t iteration) {
+    load(samples);
     training_.forward(weights_, x_.data(), y_.data(), executor_);
-    return squared_error({y_.data(), target_.data(), recipe_.batch * data_.length, config_.hidden},
-                         recipe_.loss_weight, dy_.data(), executor_.context.threads);
+    error(y_.data(), target_.data(), recipe_.batch * data_.length, dy_.data(),
+          losses_.data() + iteration);
   }
 
   void step(int64_t iteration) {
     BlockGradients gradients;
     gradients.wants = [&](LinearId id) { return linear_idx_.contains(key_of(id)); };
-    gradients.consume = [&](LinearId id, const ops::WeightGradientTile& tile) {
-      state_.step(linear_idx_.at(key_of(id)), tile.row_begin, tile.row_end, tile.values, iteration);
-    };
+    update_.sizes = state_.step_sizes(iteration);
+    gradients.update = &update_;
     training_.backward(weights_, x_.data(), dy_.data(), gradients, executor_);
   }
 
-  void count_expert_tokens(std::vector<int64_t>& totals) const {
-    const std::vector<int64_t> tokens = training_.expert_tokens();
-    totals.resize(tokens.size());
-    for (size_t expert = 0; expert < tokens.size(); ++expert) totals[expert] += tokens[expert];
+  // Adds the losses up to those of `iteration` that `losses` does not have yet. Waits for them.
+  void read_losses(int64_t iteration, std::vector<double>& losses) const {
+    const auto first = static_cast<int64_t>(losses.size());
+    losses.resize(static_cast<size_t>(iteration + 1));
+    memory_.download(losses.data() + first, losses_.data() + first,
+                     static_cast<size_t>(iteration + 1 - first) * sizeof(double),
+                     executor_.context.stream);
+  }
+
+  std::vector<int64_t> expert_tokens() const {
+    return training_.expert_tokens(executor_.context.stream);
   }
 
   // The mean squared error of samples [begin, end), one at a time.
   double evaluate(int64_t begin, int64_t end) {
-    BlockTraining single(config_, mixer_, {1, data_.length});
-    double total = 0;
+    if (!single_) single_.emplace(config_, mixer_, TrainingBatch{1, data_.length}, memory_);
+    ops::Buffer<double> losses(memory_, end - begin);
     for (int64_t sample = begin; sample < end; ++sample) {
-      single.forward(weights_, data_.inputs.sample(sample), y_.data(), executor_);
-      total +=
-          squared_error({y_.data(), data_.targets.sample(sample), data_.length, config_.hidden},
-                        recipe_.loss_weight, nullptr, executor_.context.threads);
+      const float* x = resident(data_.inputs.sample(sample), x_);
+      const float* target = resident(data_.targets.sample(sample), target_);
+      single_->forward(weights_, x, y_.data(), executor_);
+      error(y_.data(), target, data_.length, nullptr, losses.data() + (sample - begin));
     }
+    double total = 0;
+    for (const double loss : losses.to_vector(executor_.context.stream)) total += loss;
     return total / static_cast<double>(end - begin);
   }
 
  private:
   int64_t sample_floats() const { return data_.length * config_.hidden; }
-  size_t batch_floats(int64_t sequences) const {
-    return static_cast<size_t>(sequences * sample_floats());
+  size_t sample_bytes() const { return static_cast<size_t>(sample_floats()) * sizeof(float); }
+
+  // A sample where the backend can read it: as it is, or in the beginning of `place`.
+  const float* resident(const float* sample, ops::Buffer<float>& place) const {
+    if (memory_.is_host) return sample;
+    memory_.upload(place.data(), sample, sample_bytes(), executor_.context.stream);
+    return place.data();
+  }
+
+  void load(const std::vector<int64_t>& samples) {
+    const auto copy = [&](size_t i, int) {
+      const auto place = static_cast<int64_t>(i) * sample_floats();
+      memory_.upload(x_.data() + place, data_.inputs.sample(samples[i]), sample_bytes(),
+                     executor_.context.stream);
+      memory_.upload(target_.data() + place, data_.targets.sample(samples[i]), sample_bytes(),
+                     executor_.context.stream);
+    };
+    parallel_for(memory_.is_host ? executor_.context.threads : Threads{1}, samples.size(), copy);
+  }
+
+  void error(const float* y, const float* target, int64_t rows, float* dy, double* loss) const {
+    executor_.ops.squared_error({.y = y,
+                                 .target = target,
+                                 .dy = dy,
+                                 .loss = loss,
+                                 .rows = rows,
+                                 .width = config_.hidden,
+                                 .row_weight = row_weight(recipe_.loss_weight),
+                                 .gradient_scale = kLossScale},
+                                executor_.context);
   }
 
   const ModelConfig& config_;
@@ -140,34 +160,37 @@ class Run {
   const BlockWeights& weights_;
   const BlockData& data_;
   MixerKind mixer_;
+  const ops::Memory& memory_;
   BlockTraining training_;
-  std::vector<float> x_, target_, y_, dy_;
+  std::optional<BlockTraining> single_;  // of evaluations
+  ops::Buffer<float> x_, target_, y_, dy_;
+  ops::Buffer<double> losses_;  // [iterations]
+  BlockUpdate update_;
   std::map<LinearKey, size_t> linear_idx_;
 };
 
 // Keeps the best parameter set seen, by whatever loss it is told.
 class Best {
  public:
-  explicit Best(const RoundingState& state) : state_(state) {}
+  explicit Best(RoundingState& state) : state_(state) {}
 
   void offer(double loss, int64_t iteration) {
     if (!(loss < loss_)) return;  // a loss that is no number never wins
     loss_ = loss;
     iteration_ = iteration;
-    state_.snapshot(rounding_);
+    state_.keep();
   }
   double loss() const { return loss_; }
   void give(TuneResult& result) {
-    result.rounding = std::move(rounding_);
+    result.rounding = state_.take_kept();
     result.kept_iteration = iteration_;
     result.loss_after = loss_;
   }
 
  private:
-  const RoundingState& state_;
+  RoundingState& state_;
   double loss_ = std::numeric_limits<double>::infinity();
   int64_t iteration_ = 0;
-  RoundingSnapshot rounding_;
 };
 
 // Whether the held-out sequences are looked at after so many steps: evenly over the second half,
@@ -238,15 +261,15 @@ ops::Weight& linear_weight(BlockWeights& weights, LinearId id) {
   }
 }
 
-BlockTuner::BlockTuner(const ModelConfig& config, BlockWeights weights,
+BlockTuner::BlockTuner(const ModelConfig& config, ResidentBlock block,
                        std::vector<TunedLinear> linears, int64_t group_size,
                        const TuneRecipe& recipe, const Executor& executor)
     : config_(config),
       recipe_(recipe),
       executor_(executor),
-      state_(std::move(linears), group_size, recipe, executor.ops, executor.context.threads),
-      source_(weights),
-      weights_(std::move(weights)) {
+      source_(std::move(block)),
+      state_(linears, resident_weights(linears, source_, executor), group_size, recipe, executor),
+      weights_(source_.weights) {
   for (size_t i = 0; i < state_.linears().size(); ++i) {
     linear_weight(weights_, state_.linears()[i].id) = state_.effective_weight(i);
   }
@@ -254,14 +277,14 @@ BlockTuner::BlockTuner(const ModelConfig& config, BlockWeights weights,
 
 TuneResult BlockTuner::search(const BlockData& data) {
   const Importance importance =
-      measure_importance(config_, source_, state_.linears(), data.inputs,
+      measure_importance(config_, source_.weights, state_.linears(), data.inputs,
                          {recipe_.batch, data.length}, recipe_.token_weight, executor_);
   Run run(config_, recipe_, executor_, state_, weights_, data);
   const int64_t samples = data.inputs.samples();
   const int64_t first = recipe_.held_out > 0 ? samples - recipe_.held_out : 0;
   TuneResult result;
   result.loss_before = run.evaluate(first, samples);
-  result.rounding = search_rounding(state_, importance, recipe_.grid, executor_.ops);
+  result.rounding = search_rounding(state_, importance, recipe_.grid, host_ops(executor_));
   state_.restore(result.rounding);
   result.loss_after = run.evaluate(first, samples);
   result.expert_tokens = importance.expert_tokens();
@@ -277,11 +300,11 @@ void BlockTuner::search_rare_experts(const BlockData& data, TuneResult& result) 
   };
   if (std::none_of(result.expert_tokens.begin(), result.expert_tokens.end(), may_be_rare)) return;
   const Importance importance =
-      measure_importance(config_, source_, state_.linears(), data.inputs,
+      measure_importance(config_, source_.weights, state_.linears(), data.inputs,
                          {recipe_.batch, data.length}, recipe_.token_weight, executor_);
   result.rare_experts = quant::rare_experts(state_, importance, recipe_.few_tokens);
   result.searched_maps =
-      round_rare_experts(state_, result.rare_experts, importance, recipe_.grid, executor_.ops,
+      round_rare_experts(state_, result.rare_experts, importance, recipe_.grid, host_ops(executor_),
                          executor_.context.threads, result.rounding);
 }
 
@@ -300,6 +323,11 @@ TuneResult BlockTuner::run(const BlockData& data, int64_t block,
     result.loss_before = run.evaluate(trained, samples);
     best.offer(result.loss_before, 0);
   }
+  // Every iteration on a host, where a loss is known at once.
+  const auto is_looked_at = [&](int64_t iteration) {
+    return executor_.ops.memory->is_host || (iteration + 1) % kIterationsAhead == 0 ||
+           iteration + 1 == recipe_.iterations;
+  };
   double best_batch = std::numeric_limits<double>::infinity();
   std::vector<int64_t> next = order.next();
   for (int64_t iteration = 0; iteration < recipe_.iterations; ++iteration) {
@@ -312,17 +340,22 @@ TuneResult BlockTuner::run(const BlockData& data, int64_t block,
       data.inputs.prefetch(sample);
       data.targets.prefetch(sample);
     }
-    const double loss = run.forward(batch);
-    run.count_expert_tokens(result.expert_tokens);
-    result.losses.push_back(loss);
-    best_batch = std::min(best_batch, loss);
-    if (recipe_.selection == Selection::mini_batch) best.offer(loss, iteration);
+    run.forward(batch, iteration);
+    const bool by_batch = recipe_.selection == Selection::mini_batch;
+    const auto known = static_cast<int64_t>(result.losses.size());
+    if (by_batch || is_looked_at(iteration)) run.read_losses(iteration, result.losses);
+    if (by_batch) best.offer(result.losses.back(), iteration);
     run.step(iteration);
     if (held_out && is_evaluated(recipe_, iteration + 1))
       best.offer(run.evaluate(trained, samples), iteration + 1);
-    if (progress)
-      progress({iteration + 1, loss, result.losses.front(), held_out ? best.loss() : best_batch});
+    for (auto now = known; now < static_cast<int64_t>(result.losses.size()); ++now) {
+      const double loss = result.losses[static_cast<size_t>(now)];
+      best_batch = std::min(best_batch, loss);
+      if (progress)
+        progress({now + 1, loss, result.losses.front(), held_out ? best.loss() : best_batch});
+    }
   }
+  result.expert_tokens = run.expert_tokens();
   if (!held_out) result.loss_before = result.losses.front();
   if (recipe_.selection == Selection::last ||
       (recipe_.selection == Selection::held_out && !held_out)) {
@@ -341,20 +374,24 @@ void BlockTuner::forward(const RoundingSnapshot& rounding, ActivationStore& stat
 
 void forward_samples(const ModelConfig& config, const BlockWeights& weights,
                      ActivationStore& states, TrainingBatch batch, const Executor& executor) {
+  const ops::Memory& memory = *executor.ops.memory;
   const int64_t floats = batch.length * config.hidden;
-  std::vector<float> x(static_cast<size_t>(batch.sequences * floats)), y(x.size());
+  const auto bytes = static_cast<size_t>(floats) * sizeof(float);
+  ops::Buffer<float> x(memory, batch.sequences * floats), y(memory, batch.sequences * floats);
   std::optional<BlockTraining> pass;
   for (int64_t first = 0; first < states.samples(); first += batch.sequences) {
     const int64_t count = std::min(batch.sequences, states.samples() - first);
     for (int64_t i = 0; i < count; ++i)
-      std::copy_n(states.sample(first + i), floats, x.data() + i * floats);
+      memory.upload(x.data() + i * floats, states.sample(first + i), bytes,
+                    executor.context.stream);
     for (int64_t next = first + count; next < std::min(states.samples(), first + 2 * count); ++next)
       states.prefetch(next);
     if (!pass || pass->batch().sequences != count)
-      pass.emplace(config, mixer_kind(weights), TrainingBatch{count, batch.length});
+      pass.emplace(config, mixer_kind(weights), TrainingBatch{count, batch.length}, memory);
     pass->forward(weights, x.data(), y.data(), executor);
     for (int64_t i = 0; i < count; ++i)
-      std::copy_n(y.data() + i * floats, floats, states.sample(first + i));
+      memory.download(states.sample(first + i), y.data() + i * floats, bytes,
+                      executor.context.stream);
   }
 }
 

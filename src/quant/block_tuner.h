@@ -5,7 +5,9 @@
 // backward pass. The gradient of a weight exists a tile of rows at a time: the tile becomes sign
 // steps, and its rows are rounded anew for the next iteration, while they lie in the cache.
 //
-// Results depend neither on the number of threads nor on timing.
+// Results depend neither on the number of threads nor on timing. On a device an iteration is only
+// enqueued: losses are read back every few iterations, or in each where the best mini-batch
+// decides.
 #pragma once
 
 #include <atomic>
@@ -49,9 +51,10 @@ struct TuneResult {
 
 class BlockTuner {
  public:
-  // `weights` are the block's own; those named in `linears` are replaced. `config`, the checkpoint
-  // behind the weights and what `executor` refers to must outlive the tuner.
-  BlockTuner(const ModelConfig& config, BlockWeights weights, std::vector<TunedLinear> linears,
+  // The block is where the executor's backend can read it; the weights named in `linears`, the
+  // checkpoint's, are replaced. `config`, the checkpoint and what `executor` refers to must outlive
+  // the tuner.
+  BlockTuner(const ModelConfig& config, ResidentBlock block, std::vector<TunedLinear> linears,
              int64_t group_size, const TuneRecipe& recipe, const Executor& executor);
 
   // Tunes, or searches scales if the recipe has no iterations. `block` tells the random streams of
@@ -72,13 +75,13 @@ class BlockTuner {
   const ModelConfig& config_;
   TuneRecipe recipe_;
   Executor executor_;
+  ResidentBlock source_;  // as given
   RoundingState state_;
-  BlockWeights source_;   // as given
   BlockWeights weights_;  // tuned maps read the state's effective weights
 };
 
 // states [samples, L, H] = block(states), `batch` sequences at a time. Results do not depend on
-// `batch`.
+// `batch`. The states lie in host memory, the weights in that of the executor's backend.
 void forward_samples(const ModelConfig& config, const BlockWeights& weights,
                      ActivationStore& states, TrainingBatch batch, const Executor& executor);
 

@@ -5,8 +5,6 @@
 namespace qround::quant {
 namespace {
 
-// Columns a thread sums at a time.
-constexpr int64_t kColumns = 64;
 // Of the mean over all inputs, added to each.
 constexpr double kFloor = 1e-3;
 
@@ -19,28 +17,21 @@ Importance::Importance(const std::vector<TunedLinear>& linears, TokenWeight toke
   }
 }
 
-void Importance::add(const LinearInputs& inputs, Threads threads) {
+void Importance::add(const LinearInputs& inputs, const Executor& executor) {
   const auto is_read = [&](const Sums& sums) {
     return std::find(inputs.linears.begin(), inputs.linears.end(), sums.id) != inputs.linears.end();
   };
   const auto first = std::find_if(sums_.begin(), sums_.end(), is_read);
   if (first == sums_.end()) return;
-  const bool weighted = token_weight_ == TokenWeight::routing && inputs.weights != nullptr;
-  const auto row_weight = [&](int64_t row) {
-    return weighted ? double{inputs.weights[row]} * double{inputs.weights[row]} : 1.0;
-  };
-  std::vector<double> squares(static_cast<size_t>(inputs.k));
-  const auto n_blocks = static_cast<size_t>((inputs.k + kColumns - 1) / kColumns);
-  parallel_for(threads, n_blocks, [&](size_t block, int) {
-    const auto begin = static_cast<int64_t>(block) * kColumns;
-    const int64_t end = std::min(inputs.k, begin + kColumns);
-    for (int64_t row = 0; row < inputs.rows; ++row) {
-      const float* x = inputs.x + row * inputs.k;
-      const double weight = row_weight(row);
-      for (int64_t column = begin; column < end; ++column)
-        squares[static_cast<size_t>(column)] += weight * double{x[column]} * double{x[column]};
-    }
-  });
+  const bool weighted = token_weight_ == TokenWeight::routing;
+  ops::Buffer<double> of_columns(*executor.ops.memory, inputs.k);
+  executor.ops.column_squares({.x = inputs.x,
+                               .weights = weighted ? inputs.weights : nullptr,
+                               .squares = of_columns.data(),
+                               .rows = inputs.rows,
+                               .k = inputs.k},
+                              executor.context);
+  const std::vector<double> squares = of_columns.to_vector(executor.context.stream);
   for (auto sums = first; sums != sums_.end(); ++sums) {
     if (!is_read(*sums)) continue;
     sums->tokens += inputs.rows;
@@ -82,17 +73,17 @@ Importance measure_importance(const ModelConfig& config, const BlockWeights& wei
                               const ActivationStore& inputs, TrainingBatch batch,
                               TokenWeight token_weight, const Executor& executor) {
   Importance importance(linears, token_weight);
+  const ops::Memory& memory = *executor.ops.memory;
   const int64_t floats = batch.length * config.hidden;
-  std::vector<float> x(static_cast<size_t>(batch.sequences * floats)), y(x.size());
+  ops::Buffer<float> x(memory, batch.sequences * floats), y(memory, batch.sequences * floats);
   for (int64_t first = 0; first < inputs.samples(); first += batch.sequences) {
     const int64_t count = std::min(batch.sequences, inputs.samples() - first);
     for (int64_t i = 0; i < count; ++i)
-      std::copy_n(inputs.sample(first + i), floats, x.data() + i * floats);
-    BlockTraining pass(config, mixer_kind(weights), {count, batch.length});
+      memory.upload(x.data() + i * floats, inputs.sample(first + i),
+                    static_cast<size_t>(floats) * sizeof(float), executor.context.stream);
+    BlockTraining pass(config, mixer_kind(weights), {count, batch.length}, memory);
     pass.forward(weights, x.data(), y.data(), executor);
-    const auto add = [&](const LinearInputs& seen) {
-      importance.add(seen, executor.context.threads);
-    };
+    const auto add = [&](const LinearInputs& seen) { importance.add(seen, executor); };
     visit_linear_inputs(config, weights, pass, x.data(), add, executor);
   }
   importance.finish();

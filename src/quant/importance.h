@@ -17,7 +17,7 @@ class Importance {
   Importance(const std::vector<TunedLinear>& linears, TokenWeight token_weight);
 
   // Adds to the maps among `inputs.linears` that are of this object.
-  void add(const LinearInputs& inputs, Threads threads);
+  void add(const LinearInputs& inputs, const Executor& executor);
 
   // [K] of a map: (weighted) mean squares, moved a little towards their mean so that an input that
   // was zero throughout still counts. Null when no token reached the map.

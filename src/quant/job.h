@@ -42,8 +42,9 @@ struct JobSpec {
   CalibrationOptions calibration;  // of a recipe; its samples, length and seed are the recipe's
   std::string backend;             // operations to tune with; empty: the best
   uint64_t max_shard_bytes = uint64_t{4} << 30;
-  uint64_t memory_budget_bytes = 0;  // for this process; 0: what is free
-  bool restart = false;              // an unfinished job in the output directory is thrown away
+  uint64_t memory_budget_bytes = 0;      // for this process; 0: what is free
+  uint64_t gpu_memory_budget_bytes = 0;  // 0: none
+  bool restart = false;                  // an unfinished job in the output directory is thrown away
   Threads threads = Threads::all();
   std::string tool_version;  // for the report
 

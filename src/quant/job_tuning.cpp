@@ -43,6 +43,7 @@ JobTuning::JobTuning(const PlannedJob& job, const CalibrationData& data,
     : job_(job),
       progress_(progress),
       stop_(stop),
+      workspace_(*ops::select_backend(job.spec.backend).memory),
       cascade_(job.source, job.config, job.table, data, *job.spec.recipe,
                job.spec.policy.scheme.group_size, folder,
                {ops::select_backend(job.spec.backend),
@@ -50,6 +51,9 @@ JobTuning::JobTuning(const PlannedJob& job, const CalibrationData& data,
   workspace_.reserve(BlockCascade::needs(job.config, job.exports, *job.spec.recipe,
                                          job.spec.policy.scheme.group_size, job.spec.threads)
                          .scratch_bytes);
+  const ops::Backend best = ops::backends().front();
+  if (job.spec.backend.empty() && best.table != nullptr && !best.unusable_because.empty())
+    progress_.line(fmt::format("backend {} cannot run here: {}", best.name, best.unusable_because));
 }
 
 bool JobTuning::passes(const ExportStep& step) {

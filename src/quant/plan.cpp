@@ -82,6 +82,8 @@ Json to_json(const Plan& plan) {
                        {"memory_needed_bytes", plan.memory_needed_bytes},
                        {"memory_available_bytes", plan.memory_available_bytes},
                        {"memory_budget_bytes", plan.memory_budget_bytes},
+                       {"gpu_memory_needed_bytes", plan.gpu_memory_needed_bytes},
+                       {"gpu_memory_budget_bytes", plan.gpu_memory_budget_bytes},
                        {"activation_bytes", plan.activation_bytes},
                        {"activations_on_disk", plan.activations_on_disk},
                        {"disk_needed_bytes", plan.disk_needed_bytes},
@@ -109,6 +111,11 @@ std::string plan_text(const Plan& plan) {
                           static_cast<double>(std::max<int64_t>(plan.parameters, 1)));
   text += resource_text("memory", plan.memory_needed_bytes, plan.memory_limit_bytes(),
                         plan.memory_budget_bytes > 0 ? "allowed" : "free");
+  if (plan.gpu_memory_needed_bytes > 0) {
+    text +=
+        fmt::format("{:<10}about {} of a GPU's memory, an estimate not yet compared with a GPU\n",
+                    "", bytes_text(plan.gpu_memory_needed_bytes));
+  }
   if (plan.activation_bytes > 0) {
     text += fmt::format("{:<10}{} of hidden states, {}\n", "", bytes_text(plan.activation_bytes),
                         plan.activations_on_disk ? "kept on the disk" : "kept in memory");
@@ -125,6 +132,14 @@ void check_resources(const Plan& plan) {
         .expected(bytes_text(plan.disk_needed_bytes) + " free")
         .actual(bytes_text(plan.disk_free_bytes) + " free")
         .hint("free some disk space or choose an output directory on another disk");
+  }
+  if (plan.gpu_memory_budget_bytes > 0 &&
+      plan.gpu_memory_needed_bytes > plan.gpu_memory_budget_bytes) {
+    throw Error("the budget of GPU memory is too small", ErrorKind::resource)
+        .expected(
+            fmt::format("--gpu-memory {}M or more", plan.gpu_memory_needed_bytes / (1 << 20) + 1))
+        .actual(bytes_text(plan.gpu_memory_budget_bytes))
+        .hint("raise it, or lower --batch-size or --seqlen");
   }
   if (plan.memory_shortfall_bytes() > 0 && plan.memory_budget_bytes > 0) {
     throw Error("the memory budget is too small", ErrorKind::resource)

@@ -34,6 +34,8 @@ struct Plan {
   uint64_t memory_needed_bytes = 0;            // anonymous; mapped file pages come and go beside it
   uint64_t memory_available_bytes = 0;         // 0: unknown
   uint64_t memory_budget_bytes = 0;            // asked for; 0: none
+  uint64_t gpu_memory_needed_bytes = 0;        // an estimate; 0: nothing is tuned on a GPU
+  uint64_t gpu_memory_budget_bytes = 0;        // asked for; 0: none
   uint64_t activation_bytes = 0;               // hidden states of the calibration sequences
   bool activations_on_disk = false;            // else part of memory_needed_bytes
   uint64_t disk_needed_bytes = 0;

@@ -126,6 +126,11 @@ void plan_memory(const PlannedJob& job, Plan& plan) {
       BlockCascade::needs(job.config, job.exports, *job.spec.recipe,
                           job.spec.policy.scheme.group_size, job.spec.threads);
   plan.memory_needed_bytes += needs.block_bytes;
+  if (!ops::select_backend(job.spec.backend).memory->is_host ||
+      job.spec.gpu_memory_budget_bytes > 0) {
+    plan.gpu_memory_needed_bytes = needs.device_bytes;
+    plan.gpu_memory_budget_bytes = job.spec.gpu_memory_budget_bytes;
+  }
   plan.activation_bytes = needs.stream_bytes;
   const uint64_t limit = plan.memory_limit_bytes();
   plan.activations_on_disk = limit != 0 && plan.memory_needed_bytes + plan.activation_bytes > limit;

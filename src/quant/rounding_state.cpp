@@ -2,9 +2,6 @@
 
 #include <algorithm>
 
-#include "base/half.h"
-#include "ops/full_range_int4.h"
-
 namespace qround::quant {
 namespace {
 
@@ -25,14 +22,14 @@ void pack_nibbles(const uint8_t* codes, size_t count, uint8_t* packed) {
     packed[i] = static_cast<uint8_t>(codes[2 * i] | codes[2 * i + 1] << 4);
 }
 
-RoundingState::RoundingState(std::vector<TunedLinear> linears, int64_t group_size,
-                             const TuneRecipe& recipe, const ops::OpTable& ops, Threads threads)
+RoundingState::RoundingState(std::vector<TunedLinear> linears,
+                             std::vector<ops::DenseWeight> resident, int64_t group_size,
+                             const TuneRecipe& recipe, const Executor& executor)
     : linears_(std::move(linears)),
+      resident_(std::move(resident)),
       group_size_(group_size),
-      recipe_(recipe),
       rule_(recipe.rule()),
-      ops_(ops),
-      threads_(threads),
+      executor_(executor),
       dtype_(recipe.bf16_weights ? DType::bf16 : DType::f32) {
   for (const TunedLinear& linear : linears_) {
     places_.push_back({n_weights_, n_groups_});
@@ -40,13 +37,20 @@ RoundingState::RoundingState(std::vector<TunedLinear> linears, int64_t group_siz
     n_weights_ += weights;
     n_groups_ += weights / static_cast<size_t>(group_size);
   }
-  v_.assign(n_weights_, 0);
-  alpha_.assign(n_groups_, 1.0f);
-  beta_.assign(n_groups_, 1.0f);
-  values_.resize(n_weights_ * dtype_bytes(dtype_));
-  for_row_blocks([&](size_t linear_idx, int64_t begin, int64_t end) {
-    ops_.sign_round(linears_[linear_idx].weight, rule_, rows_of(linear_idx, begin, end),
-                    {.dtype = dtype_, .values = values_of(linear_idx)});
+  const ops::Memory& memory = *executor.ops.memory;
+  v_ = {memory, static_cast<int64_t>(n_weights_)};
+  v_.fill_zero(executor.context.stream);
+  const std::vector<float> ones(n_groups_, 1.0f);
+  alpha_ = {memory, std::span<const float>(ones), executor.context.stream};
+  beta_ = {memory, std::span<const float>(ones), executor.context.stream};
+  values_ = {memory, static_cast<int64_t>(n_weights_ * dtype_bytes(dtype_))};
+  std::vector<ops::SignRoundStepSizes> sizes;
+  for (int64_t iteration = 0; iteration < recipe.iterations; ++iteration)
+    sizes.push_back({recipe.v_units(iteration), recipe.factor_step(iteration)});
+  step_sizes_ = {memory, std::span<const ops::SignRoundStepSizes>(sizes), executor.context.stream};
+  for_parts([&](size_t linear_idx, int64_t begin, int64_t end) {
+    executor_.ops.sign_round(resident_[linear_idx], rule_, rows_of(linear_idx, begin, end),
+                             {.dtype = dtype_, .values = values_of(linear_idx)}, executor_.context);
   });
 }
 
@@ -69,13 +73,16 @@ ops::DenseWeight RoundingState::effective_weight(size_t linear_idx) const {
   return {dtype_, values_of(linear_idx), source.n, source.k};
 }
 
-void RoundingState::step(size_t linear_idx, int64_t begin, int64_t end, const float* gradient,
-                         int64_t iteration) {
-  const ops::DenseWeight& weight = linears_[linear_idx].weight;
-  const ops::SignRoundRows rows = rows_of(linear_idx, begin, end);
-  ops_.sign_round_step(weight, rule_, rows,
-                       {gradient, recipe_.v_units(iteration), recipe_.factor_step(iteration)});
-  ops_.sign_round(weight, rule_, rows, {.dtype = dtype_, .values = values_of(linear_idx)});
+ops::SignRoundTarget RoundingState::target(size_t linear_idx) const {
+  const ops::DenseWeight& weight = resident_[linear_idx];
+  return {
+      weight, rows_of(linear_idx, 0, weight.n), {.dtype = dtype_, .values = values_of(linear_idx)}};
+}
+
+void RoundingState::for_parts(const std::function<void(size_t, int64_t, int64_t)>& body) const {
+  if (on_host()) return for_row_blocks(body);
+  for (size_t linear_idx = 0; linear_idx < linears_.size(); ++linear_idx)
+    body(linear_idx, 0, linears_[linear_idx].weight.n);
 }
 
 void RoundingState::for_row_blocks(
@@ -91,7 +98,7 @@ void RoundingState::for_row_blocks(
       blocks.push_back({linear_idx, begin, std::min(rows, begin + kRowsPerBlock)});
     }
   }
-  parallel_for(threads_, blocks.size(),
+  parallel_for(executor_.context.threads, blocks.size(),
                [&](size_t i, int) { body(blocks[i].linear_idx, blocks[i].begin, blocks[i].end); });
 }
 
@@ -99,40 +106,67 @@ RoundingSnapshot RoundingState::empty_snapshot() const {
   return {std::vector<uint8_t>(n_weights_ / 2), std::vector<uint16_t>(n_groups_)};
 }
 
-void RoundingState::snapshot(RoundingSnapshot& into) const {
-  into.packed_codes.resize(n_weights_ / 2);
-  into.scales.resize(n_groups_);
-  for_row_blocks([&](size_t linear_idx, int64_t begin, int64_t end) {
+void RoundingState::keep() {
+  const ops::Memory& memory = *executor_.ops.memory;
+  uint8_t* packed = nullptr;
+  uint16_t* scales = nullptr;
+  ops::Buffer<uint8_t> codes_of_map;
+  if (on_host()) {
+    kept_.packed_codes.resize(n_weights_ / 2);
+    kept_.scales.resize(n_groups_);
+    packed = kept_.packed_codes.data();
+    scales = kept_.scales.data();
+  } else {
+    if (kept_codes_.empty()) {
+      kept_codes_ = {memory, static_cast<int64_t>(n_weights_ / 2)};
+      kept_scales_ = {memory, static_cast<int64_t>(n_groups_)};
+    }
+    int64_t largest = 0;
+    for (const ops::DenseWeight& weight : resident_)
+      largest = std::max(largest, weight.n * weight.k);
+    codes_of_map = {memory, largest};
+    packed = kept_codes_.data();
+    scales = kept_scales_.data();
+  }
+  for_parts([&](size_t linear_idx, int64_t begin, int64_t end) {
     const Place& place = places_[linear_idx];
-    const int64_t k = linears_[linear_idx].weight.k;
-    std::vector<uint8_t> codes(static_cast<size_t>((end - begin) * k));
-    ops_.sign_round(
-        linears_[linear_idx].weight, rule_, rows_of(linear_idx, begin, end),
-        {.codes = codes.data() - begin * k, .scales = into.scales.data() + place.first_group});
-    pack_nibbles(
-        codes.data(), codes.size(),
-        into.packed_codes.data() + (place.first_weight + static_cast<size_t>(begin * k)) / 2);
+    const int64_t k = linears_[linear_idx].weight.k, count = (end - begin) * k;
+    ops::Buffer<uint8_t> codes_of_rows(memory, on_host() ? count : 0);
+    uint8_t* codes = on_host() ? codes_of_rows.data() : codes_of_map.data();
+    executor_.ops.sign_round(resident_[linear_idx], rule_, rows_of(linear_idx, begin, end),
+                             {.codes = codes - begin * k, .scales = scales + place.first_group},
+                             executor_.context);
+    uint8_t* to = packed + (place.first_weight + static_cast<size_t>(begin * k)) / 2;
+    if (on_host()) return pack_nibbles(codes, static_cast<size_t>(count), to);
+    executor_.ops.pack_codes(codes, count, to, executor_.context);
   });
 }
 
+RoundingSnapshot RoundingState::take_kept() {
+  if (on_host()) return std::move(kept_);
+  RoundingSnapshot snapshot{kept_codes_.to_vector(executor_.context.stream),
+                            kept_scales_.to_vector(executor_.context.stream)};
+  kept_codes_ = {};
+  kept_scales_ = {};
+  return snapshot;
+}
+
 void RoundingState::restore(const RoundingSnapshot& snapshot) {
-  for_row_blocks([&](size_t linear_idx, int64_t begin, int64_t end) {
-    const int64_t k = linears_[linear_idx].weight.k;
-    std::vector<uint8_t> codes(static_cast<size_t>((end - begin) * k));
-    std::vector<uint16_t> scales(codes.size() / static_cast<size_t>(group_size_));
-    read(snapshot, linear_idx, begin, end, codes.data(), scales.data());
-    for (size_t i = 0; i < codes.size(); ++i) {
-      const int code = codes[i] + ops::kLowestCode;
-      const float value =
-          f16_to_f32(scales[i / static_cast<size_t>(group_size_)]) * static_cast<float>(code);
-      const size_t index = static_cast<size_t>(begin * k) + i;
-      if (dtype_ == DType::bf16) {
-        reinterpret_cast<uint16_t*>(values_of(linear_idx))[index] = f32_to_bf16(value);
-      } else {
-        reinterpret_cast<float*>(values_of(linear_idx))[index] = value;
-      }
-    }
-  });
+  const ops::Memory& memory = *executor_.ops.memory;
+  ops::Buffer<uint8_t> codes;
+  ops::Buffer<uint16_t> scales;
+  if (!on_host()) {
+    codes = {memory, std::span(snapshot.packed_codes), executor_.context.stream};
+    scales = {memory, std::span(snapshot.scales), executor_.context.stream};
+  }
+  // Maps lie one after the other, in whole groups.
+  executor_.ops.rounded_values({.packed = on_host() ? snapshot.packed_codes.data() : codes.data(),
+                                .scales = on_host() ? snapshot.scales.data() : scales.data(),
+                                .dtype = dtype_,
+                                .values = values_.data(),
+                                .count = static_cast<int64_t>(n_weights_),
+                                .group_size = group_size_},
+                               executor_.context);
 }
 
 void RoundingState::read(const RoundingSnapshot& snapshot, size_t linear_idx, int64_t begin,

@@ -29,25 +29,34 @@ struct RoundingSnapshot {
 // Codes [count], 0..15 each, to the packed form; `count` is even.
 void pack_nibbles(const uint8_t* codes, size_t count, uint8_t* packed);
 
+// The state lies in the memory of the executor's backend, snapshots in the host's.
 class RoundingState {
  public:
-  // v = 0, alpha = beta = 1. K of every map is a multiple of group_size.
-  RoundingState(std::vector<TunedLinear> linears, int64_t group_size, const TuneRecipe& recipe,
-                const ops::OpTable& ops, Threads threads);
+  // v = 0, alpha = beta = 1. K of every map is a multiple of group_size. `resident` has the weights
+  // of `linears` where the backend can read them. What `executor` refers to must outlive the state.
+  RoundingState(std::vector<TunedLinear> linears, std::vector<ops::DenseWeight> resident,
+                int64_t group_size, const TuneRecipe& recipe, const Executor& executor);
 
   const std::vector<TunedLinear>& linears() const { return linears_; }
   int64_t group_size() const { return group_size_; }
 
-  // The weights the block computes with; valid as long as this object, changed by `step` and
+  // The weights the block computes with; valid as long as this object, changed by steps and
   // `restore`.
   ops::DenseWeight effective_weight(size_t linear_idx) const;
 
-  // One sign step of rows [begin, end) of a map, and their effective weights after it. Different
-  // rows may be stepped at the same time. gradient [end - begin, K].
-  void step(size_t linear_idx, int64_t begin, int64_t end, const float* gradient,
-            int64_t iteration);
+  // What turns a map's weight gradient into a sign step and the effective weights after it, and the
+  // sizes of that step.
+  ops::SignRoundTarget target(size_t linear_idx) const;
+  const ops::SignRoundStepSizes* step_sizes(int64_t iteration) const {
+    return step_sizes_.data() + iteration;
+  }
+  const ops::SignRoundRule& rule() const { return rule_; }
 
-  void snapshot(RoundingSnapshot& into) const;
+  // Remembers the rounding of now in place of what was kept before.
+  void keep();
+  // What was kept last; no longer kept then.
+  RoundingSnapshot take_kept();
+
   // A snapshot of zeros, to be filled with `write`.
   RoundingSnapshot empty_snapshot() const;
   // Makes the effective weights those of a snapshot. No step may follow.
@@ -75,19 +84,28 @@ class RoundingState {
 
   ops::SignRoundRows rows_of(size_t linear_idx, int64_t begin, int64_t end) const;
   std::byte* values_of(size_t linear_idx) const;
+  bool on_host() const { return executor_.ops.memory->is_host; }
+  // As for_row_blocks, for the backend's operations: whole maps one after the other on a device,
+  // which shares the work by itself.
+  void for_parts(
+      const std::function<void(size_t linear_idx, int64_t begin, int64_t end)>& body) const;
 
   std::vector<TunedLinear> linears_;
+  std::vector<ops::DenseWeight> resident_;
   std::vector<Place> places_;
   int64_t group_size_;
-  TuneRecipe recipe_;
   ops::SignRoundRule rule_;
-  const ops::OpTable& ops_;
-  Threads threads_;
+  Executor executor_;
   DType dtype_;  // of the effective weights
   size_t n_weights_ = 0, n_groups_ = 0;
-  mutable std::vector<int16_t> v_;
-  mutable std::vector<float> alpha_, beta_;
-  mutable std::vector<std::byte> values_;
+  ops::Buffer<ops::SignRoundStepSizes> step_sizes_;  // [iterations]
+  mutable ops::Buffer<int16_t> v_;
+  mutable ops::Buffer<float> alpha_, beta_;
+  mutable ops::Buffer<std::byte> values_;
+  // What was kept, packed as snapshots are.
+  ops::Buffer<uint8_t> kept_codes_;
+  ops::Buffer<uint16_t> kept_scales_;
+  RoundingSnapshot kept_;  // on hosts, so that it need not be copied
 };
 
 }  // namespace qround::quant

@@ -163,9 +163,9 @@ TEST_P(BlockBackward, AgreesWithTheReferenceInEveryGradient) {
 TEST_P(BlockBackward, AgreesWithTheReferenceInNormsConvolutionAndDecay) {
   const Pass pass = block.run({});
   const double before_norm = tolerance_before_key_norm(GetParam().backend);
-  const auto expect = [&](const std::string& tensor, const std::vector<float>& gradient,
+  const auto expect = [&](const std::string& tensor, const ops::Buffer<float>& gradient,
                           double tolerance = kTolerance) {
-    expect_near(block.goldens(), block.golden("grad." + tensor), gradient, tolerance);
+    expect_near(block.goldens(), block.golden("grad." + tensor), gradient.to_vector(), tolerance);
   };
   expect("input_layernorm.weight", pass.vectors.input_norm, before_norm);
   expect("post_attention_layernorm.weight", pass.vectors.post_attention_norm);
@@ -206,8 +206,8 @@ TEST_P(BlockBackward, DoesNotDependOnTheNumberOfThreads) {
     EXPECT_EQ(one.y, several.y);
     EXPECT_EQ(one.dx, several.dx);
     EXPECT_EQ(one.weights, several.weights);
-    EXPECT_EQ(one.vectors.conv1d, several.vectors.conv1d);
-    EXPECT_EQ(one.vectors.input_norm, several.vectors.input_norm);
+    EXPECT_EQ(one.vectors.conv1d.to_vector(), several.vectors.conv1d.to_vector());
+    EXPECT_EQ(one.vectors.input_norm.to_vector(), several.vectors.input_norm.to_vector());
   }
 }
 

@@ -5,13 +5,16 @@
 #include <random>
 #include <vector>
 
+#include "base/half.h"
 #include "model/block_weights.h"
 
 namespace qround {
 
 class RandomBlock {
  public:
-  RandomBlock(MixerKind mixer, bool moe) : mixer_(mixer) {
+  // `bf16_values`: the elements of linear maps are values that BF16 holds.
+  RandomBlock(MixerKind mixer, bool moe, bool bf16_values = false)
+      : mixer_(mixer), bf16_values_(bf16_values) {
     config_.hidden = 40;
     config_.attention = {
         .heads = 4, .kv_heads = 2, .head_dim = 12, .rotary_dim = 4, .rope_theta = 1e4};
@@ -55,6 +58,8 @@ class RandomBlock {
  private:
   ops::Weight matrix(int64_t n, int64_t k) {
     storage_.push_back(values(static_cast<size_t>(n * k)));
+    if (bf16_values_)
+      for (float& value : storage_.back()) value = bf16_to_f32(f32_to_bf16(value));
     return ops::DenseWeight{.dtype = DType::f32, .data = storage_.back().data(), .n = n, .k = k};
   }
   ops::SwigluWeights swiglu(int64_t width, int64_t h) {
@@ -93,6 +98,7 @@ class RandomBlock {
   }
 
   MixerKind mixer_;
+  bool bf16_values_;
   ModelConfig config_;
   BlockWeights weights_;
   std::deque<std::vector<float>> storage_;

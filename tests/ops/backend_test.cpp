@@ -8,8 +8,27 @@ namespace qround::ops {
 namespace {
 
 TEST(Backend, TheBestUsableOneIsChosenWhenNoneIsNamed) {
-  EXPECT_EQ(select_backend("").name, "cpu");
-  EXPECT_EQ(backends().front().name, "cpu");
+  for (const Backend& backend : backends()) {
+    if (!backend.unusable_because.empty() || backend.only_by_name) continue;
+    EXPECT_EQ(select_backend("").name, backend.name);
+    break;
+  }
+  EXPECT_EQ(backends().front().name.substr(0, 4), "cuda");
+}
+
+TEST(Backend, WorkOnHostMemoryGetsNoDevice) {
+  EXPECT_EQ(select_host_backend("").name, "cpu");
+  EXPECT_EQ(select_host_backend("ref").name, "ref");
+  for (const Backend& backend : backends()) {
+    if (!backend.unusable_because.empty() || backend.table->memory->is_host) continue;
+    EXPECT_THROW(select_host_backend(backend.name), Error);
+  }
+}
+
+TEST(Backend, OfHostsAndDevicesKnowsWhereItsOperandsLie) {
+  EXPECT_TRUE(select_backend("cpu").memory->is_host);
+  EXPECT_TRUE(select_backend("ref").memory->is_host);
+  EXPECT_FALSE(backends().front().table != nullptr && backends().front().table->memory->is_host);
 }
 
 TEST(Backend, ANamedBackendReallyRuns) {

@@ -4,6 +4,7 @@
 
 #include "ops/causal_conv1d.h"
 #include "tests/ops/finite_difference.h"
+#include "tests/ops/on_backend.h"
 #include "tests/ops/random_values.h"
 
 namespace qround::ops {
@@ -43,28 +44,31 @@ struct Operands {
   struct Gradients {
     std::vector<float> u, weight;
   };
-  Gradients run(CausalConv1dSiluBackwardFunction* backward, int threads, Place place = Place::apart,
+  Gradients run(const OpTable& table, int threads, Place place = Place::apart,
                 bool with_weight = true) const {
-    Workspace workspace;
-    std::vector<float> d_weight(weight.size());
-    std::vector<float> du = place == Place::of_u       ? u
-                            : place == Place::of_d_out ? d_out
-                                                       : std::vector<float>(u.size(), NAN);
-    backward({.u = place == Place::of_u ? du.data() : u.data(),
-              .weight = weight.data(),
-              .d_out = place == Place::of_d_out ? du.data() : d_out.data(),
-              .du = du.data(),
-              .d_weight = with_weight ? d_weight.data() : nullptr,
-              .sequences = sequences,
-              .tokens = tokens,
-              .channels = channels,
-              .taps = taps},
-             {{threads}, workspace});
-    return {du, d_weight};
+    OnBackend on(table, threads);
+    const auto weight_ = on.copy_of(weight);
+    auto u_ = on.copy_of(u), d_out_ = on.copy_of(d_out), apart = on.nans(u.size());
+    auto d_weight = on.zeros(weight.size());
+    auto& du = place == Place::of_u ? u_ : place == Place::of_d_out ? d_out_ : apart;
+    table.causal_conv1d_silu_backward({.u = u_.data(),
+                                       .weight = weight_.data(),
+                                       .d_out = d_out_.data(),
+                                       .du = du.data(),
+                                       .d_weight = with_weight ? d_weight.data() : nullptr,
+                                       .sequences = sequences,
+                                       .tokens = tokens,
+                                       .channels = channels,
+                                       .taps = taps},
+                                      on.context);
+    return {du.to_vector(), d_weight.to_vector()};
   }
 };
 
-TEST(CausalConv1dSiluBackward, EqualsFiniteDifferences) {
+class CausalConv1dSiluBackward : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(CausalConv1dSiluBackward);
+
+TEST_P(CausalConv1dSiluBackward, EqualsFiniteDifferences) {
   RandomValues random(1);
   for (const int64_t tokens : {1, 2, 3, 9})
     for (const int64_t taps : {1, 2, 4}) {
@@ -74,35 +78,35 @@ TEST(CausalConv1dSiluBackward, EqualsFiniteDifferences) {
           central_differences([&](const Doubles& at) { return operands.loss(at, weight); }, u);
       const Doubles d_weight =
           central_differences([&](const Doubles& at) { return operands.loss(u, at); }, weight);
-      for (auto* backward : {ref::causal_conv1d_silu_backward, cpu::causal_conv1d_silu_backward}) {
-        const auto actual = operands.run(backward, 2);
+      for (const OpTable* each : {&ref_table(), &table()}) {
+        const auto actual = operands.run(*each, 2);
         expect_gradient(actual.u, du, taps, random.seed());
         expect_gradient(actual.weight, d_weight, 2 * tokens, random.seed());
       }
     }
 }
 
-TEST(CausalConv1dSiluBackward, FastVersionEqualsDefinitionOnManyChannels) {
+TEST_P(CausalConv1dSiluBackward, EqualsDefinitionOnManyChannels) {
   RandomValues random(2);
   const Operands operands(3, 70, 300, 4, random);
-  const auto expected = operands.run(ref::causal_conv1d_silu_backward, 1);
-  const auto actual = operands.run(cpu::causal_conv1d_silu_backward, 2);
+  const auto expected = operands.run(ref_table(), 1);
+  const auto actual = operands.run(table(), 2);
   expect_gradient(actual.u, to_doubles(expected.u), 4, random.seed());
   expect_gradient(actual.weight, to_doubles(expected.weight), 210, random.seed());
   expect_same_bits_for_all_thread_counts([&](int threads) {
-    auto [u, weight] = operands.run(cpu::causal_conv1d_silu_backward, threads);
+    auto [u, weight] = operands.run(table(), threads);
     u.insert(u.end(), weight.begin(), weight.end());
     return u;
   });
 }
 
-TEST(CausalConv1dSiluBackward, FastVersionWritesOverEitherOperand) {
+TEST_P(CausalConv1dSiluBackward, WritesOverEitherOperand) {
   RandomValues random(3);
   const Operands operands(2, 9, 140, 4, random);
-  const auto apart = operands.run(cpu::causal_conv1d_silu_backward, 2);
+  const auto apart = operands.run(table(), 2);
   for (const auto place : {Operands::Place::of_u, Operands::Place::of_d_out})
     for (const bool with_weight : {true, false}) {
-      const auto d = operands.run(cpu::causal_conv1d_silu_backward, 2, place, with_weight);
+      const auto d = operands.run(table(), 2, place, with_weight);
       EXPECT_EQ(d.u, apart.u);
       if (with_weight) {
         EXPECT_EQ(d.weight, apart.weight);

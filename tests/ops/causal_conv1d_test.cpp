@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tests/ops/expect_close.h"
+#include "tests/ops/on_backend.h"
 #include "tests/ops/random_values.h"
 
 namespace qround::ops {
@@ -24,22 +25,25 @@ struct Operands {
 };
 
 // Outputs, then the history left behind; in pieces of `piece` tokens.
-std::vector<float> run(CausalConv1dSiluFunction* convolve, const Operands& operands, int threads,
+std::vector<float> run(const OpTable& table, const Operands& operands, int threads,
                        int64_t piece = 1 << 30) {
-  Workspace workspace;
-  std::vector<float> result(operands.u.size(), NAN), history = operands.history;
+  OnBackend on(table, threads);
+  const auto u = on.copy_of(operands.u), weight = on.copy_of(operands.weight);
+  auto out = on.nans(operands.u.size()), history = on.copy_of(operands.history);
   for (int64_t begin = 0; begin < operands.tokens; begin += piece) {
     const int64_t offset = begin * operands.channels;
-    convolve({.u = operands.u.data() + offset,
-              .weight = operands.weight.data(),
-              .history = history.data(),
-              .out = result.data() + offset,
-              .tokens = std::min(piece, operands.tokens - begin),
-              .channels = operands.channels,
-              .taps = operands.taps},
-             {.threads = {threads}, .workspace = workspace});
+    table.causal_conv1d_silu({.u = u.data() + offset,
+                              .weight = weight.data(),
+                              .history = history.data(),
+                              .out = out.data() + offset,
+                              .tokens = std::min(piece, operands.tokens - begin),
+                              .channels = operands.channels,
+                              .taps = operands.taps},
+                             on.context);
   }
-  result.insert(result.end(), history.begin(), history.end());
+  std::vector<float> result = out.to_vector();
+  const std::vector<float> left = history.to_vector();
+  result.insert(result.end(), left.begin(), left.end());
   return result;
 }
 
@@ -47,7 +51,10 @@ std::vector<float> run(CausalConv1dSiluFunction* convolve, const Operands& opera
 constexpr float kTolerance =
     100 * kEps;  // sums of at most 5 products of normal variables, |.| < 40
 
-TEST(CausalConv1d, FastVersionEqualsDefinitionOnOddShapes) {
+class CausalConv1d : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(CausalConv1d);
+
+TEST_P(CausalConv1d, EqualsDefinitionOnOddShapes) {
   uint64_t seed = 1;
   for (const int64_t tokens : {1, 2, 3, 7, 64, 65, 130})
     for (const int64_t channels : {1, 16, 37, 256, 300, 520})
@@ -55,22 +62,22 @@ TEST(CausalConv1d, FastVersionEqualsDefinitionOnOddShapes) {
         SCOPED_TRACE(testing::Message() << "T " << tokens << " C " << channels << " taps " << taps);
         RandomValues random(seed++);
         const Operands operands(tokens, channels, taps, random);
-        expect_close(run(cpu::causal_conv1d_silu, operands, 2),
-                     run(ref::causal_conv1d_silu, operands, 1), kTolerance, random.seed());
+        expect_close(run(table(), operands, 2), run(ref_table(), operands, 1), kTolerance,
+                     random.seed());
       }
 }
 
-TEST(CausalConv1d, BitsDoNotDependOnThreadsOrPieces) {
+TEST_P(CausalConv1d, BitsDoNotDependOnThreadsOrPieces) {
   RandomValues random(9);
   const Operands operands(70, 1300, 4, random);
-  const auto whole = run(cpu::causal_conv1d_silu, operands, 1);
+  const auto whole = run(table(), operands, 1);
   for (int threads : {1, 2, 3})
     for (const int64_t piece : {1, 2, 3, 7, 64, 100})
-      EXPECT_EQ(run(cpu::causal_conv1d_silu, operands, threads, piece), whole)
+      EXPECT_EQ(run(table(), operands, threads, piece), whole)
           << threads << " threads, pieces of " << piece;
 }
 
-TEST(CausalConv1d, DefinitionAppliesTheLastTapToTheCurrentToken) {
+TEST(CausalConv1dDefinition, AppliesTheLastTapToTheCurrentToken) {
   Workspace workspace;
   const std::vector<float> u = {10, 20}, weight = {1, 100, 10000};
   std::vector<float> history = {1, 2}, out(2);

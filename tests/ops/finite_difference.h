@@ -49,12 +49,14 @@ inline double largest_magnitude(const Doubles& values) {
 
 // A gradient in f32 against one in double. `terms` is the longest sum behind an element; the
 // partial sums of these tests' operands stay within 8 times the largest gradient, or `magnitude`
-// where that is larger.
+// where that is larger. `rounding` is the relative error of factors that are rounded before they
+// are multiplied (on_backend.h), once for each product behind one another.
 inline void expect_gradient(std::span<const float> actual, const Doubles& expected, int64_t terms,
-                            uint64_t seed, double magnitude = 0) {
+                            uint64_t seed, double magnitude = 0, float rounding = 0) {
   magnitude = std::max(magnitude, largest_magnitude(expected));
   const std::vector<float> rounded(expected.begin(), expected.end());
-  expect_close(actual, rounded, sum_tolerance(terms, 8 * static_cast<float>(magnitude)), seed);
+  const float bound = 8 * static_cast<float>(magnitude);
+  expect_close(actual, rounded, sum_tolerance(terms, bound) + rounding * bound, seed);
 }
 
 }  // namespace qround::ops

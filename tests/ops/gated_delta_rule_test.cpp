@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "tests/ops/expect_close.h"
+#include "tests/ops/on_backend.h"
 #include "tests/ops/random_values.h"
 
 namespace qround::ops {
@@ -74,26 +75,56 @@ struct Operands {
   }
 };
 
-// The outputs, then the state left behind; in pieces of `piece` tokens.
-std::vector<float> run(GatedDeltaRuleFunction* rule, const Operands& operands, int threads,
-                       int64_t piece = 1 << 30) {
-  Workspace workspace;
-  std::vector<float> result(operands.out_size() + operands.state.size(), NAN);
-  float* state = result.data() + operands.out_size();
-  std::copy(operands.state.begin(), operands.state.end(), state);
-  const GatedDeltaRuleArgs whole = operands.args(state, result.data());
-  for (int64_t begin = 0; begin < whole.tokens; begin += piece) {
-    GatedDeltaRuleArgs part = whole;
-    part.tokens = std::min(piece, whole.tokens - begin);
-    part.q += begin * whole.q_stride;
-    part.k += begin * whole.k_stride;
-    part.v += begin * whole.v_stride;
-    part.log_decay += begin * whole.value_heads;
-    part.beta += begin * whole.value_heads;
-    part.out += begin * whole.value_heads * whole.value_dim;
-    rule(part, {.threads = {threads}, .workspace = workspace});
+// An operation's operands in a backend's memory, and the arguments that point there.
+struct OperandsOn {
+  Buffer<float> qkv, log_decay, beta, state, out;
+  GatedDeltaRuleArgs args;
+
+  OperandsOn(const OnBackend& on, const Operands& operands)
+      : qkv(on.copy_of(operands.qkv)),
+        log_decay(on.copy_of(operands.log_decay)),
+        beta(on.copy_of(operands.beta)),
+        state(on.copy_of(operands.state)),
+        out(on.nans(operands.out_size())),
+        args(operands.args(state.data(), out.data())) {
+    const int64_t keys = operands.shape.key_heads * operands.shape.key_dim;
+    args.q = qkv.data();
+    args.k = qkv.data() + keys;
+    args.v = qkv.data() + 2 * keys;
+    args.log_decay = log_decay.data();
+    args.beta = beta.data();
   }
-  return result;
+
+  // Tokens [begin, begin + count).
+  GatedDeltaRuleArgs part(int64_t begin, int64_t count) const {
+    GatedDeltaRuleArgs tokens = args;
+    tokens.tokens = std::min(count, args.tokens - begin);
+    tokens.q += begin * args.q_stride;
+    tokens.k += begin * args.k_stride;
+    tokens.v += begin * args.v_stride;
+    tokens.log_decay += begin * args.value_heads;
+    tokens.beta += begin * args.value_heads;
+    tokens.out += begin * args.value_heads * args.value_dim;
+    return tokens;
+  }
+
+  // The outputs, then the state left behind.
+  std::vector<float> result() const {
+    std::vector<float> both = out.to_vector();
+    const std::vector<float> left = state.to_vector();
+    both.insert(both.end(), left.begin(), left.end());
+    return both;
+  }
+};
+
+// In pieces of `piece` tokens.
+std::vector<float> run(const OpTable& table, const Operands& operands, int threads,
+                       int64_t piece = 1 << 30) {
+  OnBackend on(table, threads);
+  const OperandsOn there(on, operands);
+  for (int64_t begin = 0; begin < there.args.tokens; begin += piece)
+    table.gated_delta_rule(there.part(begin, piece), on.context);
+  return there.result();
 }
 
 // The recurrence of the header in double precision.
@@ -138,7 +169,10 @@ constexpr Shape kShapes[] = {{1, 1, 1, 8, 8},    {2, 2, 4, 16, 24},  {3, 1, 3, 2
                              {63, 1, 2, 64, 64}, {64, 2, 4, 32, 33}, {65, 1, 1, 128, 128},
                              {130, 2, 4, 24, 72}};
 
-TEST(GatedDeltaRule, BothVersionsEqualTheRecurrenceInDoublePrecision) {
+class GatedDeltaRule : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(GatedDeltaRule);
+
+TEST_P(GatedDeltaRule, EqualsTheRecurrenceInDoublePrecision) {
   uint64_t seed = 1;
   for (const Decay decay : {Decay::strong, Decay::mixed, Decay::weak})
     for (const Shape& shape : kShapes) {
@@ -146,68 +180,59 @@ TEST(GatedDeltaRule, BothVersionsEqualTheRecurrenceInDoublePrecision) {
       RandomValues random(seed++);
       const Operands operands(shape, decay, random);
       const auto expected = run_in_double(operands);
-      expect_close(run(ref::gated_delta_rule, operands, 1), expected, tolerance(operands),
-                   random.seed());
-      expect_close(run(cpu::gated_delta_rule, operands, 2), expected, tolerance(operands),
-                   random.seed());
+      for (const OpTable* each : {&ref_table(), &table()})
+        expect_close(run(*each, operands, 2), expected, tolerance(operands), random.seed());
     }
 }
 
-TEST(GatedDeltaRule, BitsDoNotDependOnTheNumberOfThreads) {
+TEST(GatedDeltaRuleOnCpu, BitsDoNotDependOnTheNumberOfThreads) {
   for (const Shape& shape : kShapes) {
     SCOPED_TRACE(testing::Message() << shape);
     RandomValues random(3);
     const Operands operands(shape, Decay::mixed, random);
     expect_same_bits_for_all_thread_counts(
-        [&](int threads) { return run(cpu::gated_delta_rule, operands, threads); });
+        [&](int threads) { return run(select_backend("cpu"), operands, threads); });
   }
 }
 
 // Stronger than needed, and worth keeping: a prompt in any chunks gives the very same state.
-TEST(GatedDeltaRule, ASequenceInPiecesGivesTheBitsOfTheWhole) {
+TEST_P(GatedDeltaRule, ASequenceInPiecesGivesTheBitsOfTheWhole) {
   RandomValues random(4);
   const Operands operands({130, 2, 4, 24, 72}, Decay::weak, random);
-  const auto whole = run(cpu::gated_delta_rule, operands, 2);
+  const auto whole = run(table(), operands, 2);
   for (const int64_t piece : {1, 7, 64}) {
     SCOPED_TRACE(testing::Message() << "pieces of " << piece);
-    EXPECT_EQ(run(cpu::gated_delta_rule, operands, 2, piece), whole);
+    EXPECT_EQ(run(table(), operands, 2, piece), whole);
   }
 }
 
 // Runs all tokens in steps of up to `step`: each step is tentative, `accepted(step index)` of its
 // tokens are kept and run again from the next one on.
-std::vector<float> run_tentatively(GatedDeltaRuleFunction* rule, const Operands& operands,
-                                   int64_t step, const std::function<int64_t(int64_t)>& accepted) {
-  Workspace workspace;
-  const OpContext context{.threads = {2}, .workspace = workspace};
-  std::vector<float> result(operands.out_size() + operands.state.size(), NAN);
-  float* state = result.data() + operands.out_size();
-  std::copy(operands.state.begin(), operands.state.end(), state);
-  const GatedDeltaRuleArgs whole = operands.args(state, result.data());
+std::vector<float> run_tentatively(const OpTable& table, const Operands& operands, int64_t step,
+                                   const std::function<int64_t(int64_t)>& accepted) {
+  OnBackend on(table);
+  const OperandsOn there(on, operands);
+  const GatedDeltaRuleArgs& whole = there.args;
   const int64_t key_row = whole.key_heads * whole.key_dim;
   struct Kept {
-    std::vector<float> k, change, decay;
+    Buffer<float> k, change, decay;
   };
   Kept kept, next;
   DeltaRuleUpdates before;
   for (int64_t begin = 0, index = 0; begin < whole.tokens; ++index) {
-    GatedDeltaRuleArgs part = whole;
-    part.tokens = std::min(step, whole.tokens - begin);
-    part.q += begin * whole.q_stride;
-    part.k += begin * whole.k_stride;
-    part.v += begin * whole.v_stride;
-    part.log_decay += begin * whole.value_heads;
-    part.beta += begin * whole.value_heads;
-    part.out += begin * whole.value_heads * whole.value_dim;
-    next.k.clear();
-    for (int64_t t = 0; t < part.tokens; ++t)
-      next.k.insert(next.k.end(), part.k + t * part.k_stride, part.k + t * part.k_stride + key_row);
-    next.change.assign(static_cast<size_t>(part.tokens * whole.value_heads * whole.value_dim), NAN);
-    next.decay.assign(static_cast<size_t>(part.tokens * whole.value_heads), NAN);
+    GatedDeltaRuleArgs part = there.part(begin, step);
+    std::vector<float> keys;
+    for (int64_t t = begin; t < begin + part.tokens; ++t) {
+      const auto from = operands.qkv.begin() + t * operands.row + key_row;
+      keys.insert(keys.end(), from, from + key_row);
+    }
+    const auto gates = static_cast<size_t>(part.tokens * whole.value_heads);
+    next = {on.copy_of(keys), on.nans(gates * static_cast<size_t>(whole.value_dim)),
+            on.nans(gates)};
     part.change = next.change.data();
     part.decay = next.decay.data();
     part.before = before;
-    rule(part, context);
+    table.gated_delta_rule(part, on.context);
     std::swap(kept, next);
     before = {.k = kept.k.data(),
               .change = kept.change.data(),
@@ -218,55 +243,92 @@ std::vector<float> run_tentatively(GatedDeltaRuleFunction* rule, const Operands&
   GatedDeltaRuleArgs rest = whole;  // nothing but what is owed
   rest.tokens = 0;
   rest.before = before;
-  rule(rest, context);
-  return result;
+  table.gated_delta_rule(rest, on.context);
+  return there.result();
 }
 
-TEST(GatedDeltaRule, TentativeTokensAcceptedInAnyNumberGiveTheBitsOfPlainOnes) {
+TEST_P(GatedDeltaRule, TentativeTokensAcceptedInAnyNumberGiveTheBitsOfPlainOnes) {
   for (const Shape& shape : kShapes)
-    for (GatedDeltaRuleFunction* rule : {ref::gated_delta_rule, cpu::gated_delta_rule}) {
+    for (const OpTable* each : {&ref_table(), &table()}) {
       SCOPED_TRACE(testing::Message() << shape);
       RandomValues random(6);
       const Operands operands(shape, Decay::mixed, random);
-      const auto plain = run(rule, operands, 2);
-      EXPECT_EQ(run_tentatively(rule, operands, 1, [](int64_t) { return 1; }), plain);
-      EXPECT_EQ(run_tentatively(rule, operands, 4, [](int64_t) { return 4; }), plain);
-      EXPECT_EQ(run_tentatively(rule, operands, 4, [](int64_t i) { return i % 5; }), plain);
-      EXPECT_EQ(run_tentatively(rule, operands, 20, [](int64_t i) { return 1 + 7 * i % 20; }),
+      const auto plain = run(*each, operands, 2);
+      EXPECT_EQ(run_tentatively(*each, operands, 1, [](int64_t) { return 1; }), plain);
+      EXPECT_EQ(run_tentatively(*each, operands, 4, [](int64_t) { return 4; }), plain);
+      EXPECT_EQ(run_tentatively(*each, operands, 4, [](int64_t i) { return i % 5; }), plain);
+      EXPECT_EQ(run_tentatively(*each, operands, 20, [](int64_t i) { return 1 + 7 * i % 20; }),
                 plain);
     }
 }
 
-TEST(GatedDeltaRule, DecayToNothingForgetsTheState) {
+TEST_P(GatedDeltaRule, SequencesGiveWhatEachGivesAlone) {
+  RandomValues random(7);
+  const Shape shape{9, 1, 2, 20, 37};
+  Operands both({2 * shape.tokens, 1, 2, 20, 37}, Decay::mixed, random);
+  both.shape = shape;
+  const auto more = random.normal(static_cast<int64_t>(both.state.size()));
+  const size_t one_state = both.state.size();
+  both.state.insert(both.state.end(), more.begin(), more.end());
+  OnBackend on(table());
+  OperandsOn there(on, both);
+  auto out = on.nans(2 * both.out_size());
+  there.args.out = out.data();
+  there.args.sequences = 2;
+  table().gated_delta_rule(there.args, on.context);
+  const auto states = there.state.to_vector(), outs = out.to_vector();
+  for (size_t sequence = 0; sequence < 2; ++sequence) {
+    const auto part = [&](const std::vector<float>& all) {
+      const auto size = static_cast<ptrdiff_t>(all.size() / 2);
+      const auto first = all.begin() + static_cast<ptrdiff_t>(sequence) * size;
+      return std::vector<float>(first, first + size);
+    };
+    Operands alone = both;
+    for (auto* operand : {&alone.qkv, &alone.log_decay, &alone.beta, &alone.state})
+      *operand = part(*operand);
+    ASSERT_EQ(alone.state.size(), one_state);
+    std::vector<float> expected = part(outs);
+    const std::vector<float> state = part(states);
+    expected.insert(expected.end(), state.begin(), state.end());
+    EXPECT_EQ(run(table(), alone, 2), expected);
+  }
+}
+
+TEST_P(GatedDeltaRule, DecayToNothingForgetsTheState) {
   RandomValues random(5);
   Operands operands({20, 1, 1, 16, 16}, Decay::mixed, random);
   std::fill(operands.log_decay.begin(), operands.log_decay.end(), -1e30f);
-  const auto before = run(cpu::gated_delta_rule, operands, 1);
+  const auto before = run(table(), operands, 1);
   for (float& value : operands.state) value += 1000;
-  const auto after = run(cpu::gated_delta_rule, operands, 1);
+  const auto after = run(table(), operands, 1);
   EXPECT_EQ(before, after);
   for (float value : after) EXPECT_TRUE(std::isfinite(value));
 }
 
-std::vector<float> run_gates(DeltaRuleGatesFunction* gates, const std::vector<float>& a,
+std::vector<float> run_gates(const OpTable& table, const std::vector<float>& a,
                              const std::vector<float>& b, const std::vector<float>& a_log,
                              const std::vector<float>& dt_bias, int threads) {
-  Workspace workspace;
+  OnBackend on(table, threads);
   const auto heads = static_cast<int64_t>(a_log.size());
-  std::vector<float> both(2 * a.size(), NAN);
-  gates({.a = a.data(),
-         .b = b.data(),
-         .a_log = a_log.data(),
-         .dt_bias = dt_bias.data(),
-         .log_decay = both.data(),
-         .beta = both.data() + a.size(),
-         .tokens = static_cast<int64_t>(a.size()) / heads,
-         .value_heads = heads},
-        {.threads = {threads}, .workspace = workspace});
-  return both;
+  const auto a_ = on.copy_of(a), b_ = on.copy_of(b), a_log_ = on.copy_of(a_log),
+             dt_bias_ = on.copy_of(dt_bias);
+  auto both = on.nans(2 * a.size());
+  table.delta_rule_gates({.a = a_.data(),
+                          .b = b_.data(),
+                          .a_log = a_log_.data(),
+                          .dt_bias = dt_bias_.data(),
+                          .log_decay = both.data(),
+                          .beta = both.data() + a.size(),
+                          .tokens = a_.size() / heads,
+                          .value_heads = heads},
+                         on.context);
+  return both.to_vector();
 }
 
-TEST(DeltaRuleGates, FastVersionEqualsDefinitionOverTheWholeRange) {
+class DeltaRuleGates : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(DeltaRuleGates);
+
+TEST_P(DeltaRuleGates, EqualsDefinitionOverTheWholeRange) {
   RandomValues random(6);
   for (const int64_t heads : {1, 3, 32, 37})
     for (const int64_t tokens : {1, 2, 65, 600}) {
@@ -274,15 +336,14 @@ TEST(DeltaRuleGates, FastVersionEqualsDefinitionOverTheWholeRange) {
       auto b = random.uniform(tokens * heads, -120, 120);
       a[0] = 20;  // where softplus becomes linear
       const auto a_log = random.uniform(heads, -5, 3), dt_bias = random.normal(heads);
-      const auto expected = run_gates(ref::delta_rule_gates, a, b, a_log, dt_bias, 1);
+      const auto expected = run_gates(ref_table(), a, b, a_log, dt_bias, 1);
       std::vector<float> tolerances;
       for (float value : expected)
         tolerances.push_back(16 * kEps * std::abs(value) + std::numeric_limits<float>::min());
-      expect_close(run_gates(cpu::delta_rule_gates, a, b, a_log, dt_bias, 2), expected, tolerances,
+      expect_close(run_gates(table(), a, b, a_log, dt_bias, 2), expected, tolerances,
                    random.seed());
-      expect_same_bits_for_all_thread_counts([&](int threads) {
-        return run_gates(cpu::delta_rule_gates, a, b, a_log, dt_bias, threads);
-      });
+      expect_same_bits_for_all_thread_counts(
+          [&](int threads) { return run_gates(table(), a, b, a_log, dt_bias, threads); });
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include "ops/gating.h"
 #include "tests/ops/finite_difference.h"
+#include "tests/ops/on_backend.h"
 #include "tests/ops/random_values.h"
 
 namespace qround::ops {
@@ -11,33 +12,38 @@ namespace {
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
-struct Swiglu {
+struct SwigluOperands {
   std::vector<float> gate, up, d_out;
 
-  Swiglu(int64_t count, RandomValues& random)
+  SwigluOperands(int64_t count, RandomValues& random)
       : gate(random.normal(count, 3)), up(random.normal(count)), d_out(random.normal(count)) {}
 
   // The gate's gradient, then that of up, in their places.
-  std::vector<float> run(SwigluBackwardFunction* backward, int threads) const {
-    Workspace workspace;
-    std::vector<float> both = gate;
-    both.insert(both.end(), up.begin(), up.end());
+  std::vector<float> run(const OpTable& table, int threads) const {
+    OnBackend on(table, threads);
+    std::vector<float> values = gate;
+    values.insert(values.end(), up.begin(), up.end());
+    auto both = on.copy_of(values);
+    const auto d = on.copy_of(d_out);
     float* of_up = both.data() + gate.size();
-    backward({.gate = both.data(),
-              .up = of_up,
-              .d_out = d_out.data(),
-              .d_gate = both.data(),
-              .d_up = of_up,
-              .count = static_cast<int64_t>(gate.size())},
-             {{threads}, workspace});
-    return both;
+    table.swiglu_backward({.gate = both.data(),
+                           .up = of_up,
+                           .d_out = d.data(),
+                           .d_gate = both.data(),
+                           .d_up = of_up,
+                           .count = static_cast<int64_t>(gate.size())},
+                          on.context);
+    return both.to_vector();
   }
 };
 
-TEST(SwigluBackward, EqualsFiniteDifferencesInPlace) {
+class SwigluBackward : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(SwigluBackward);
+
+TEST_P(SwigluBackward, EqualsFiniteDifferencesInPlace) {
   RandomValues random(1);
   for (const int64_t count : {1, 16, 45}) {
-    const Swiglu operands(count, random);
+    const SwigluOperands operands(count, random);
     const auto n = static_cast<size_t>(count);
     Doubles both = to_doubles(operands.gate);
     for (float value : operands.up) both.push_back(double{value});
@@ -48,18 +54,18 @@ TEST(SwigluBackward, EqualsFiniteDifferencesInPlace) {
       return sum;
     };
     const Doubles expected = central_differences(loss, both);
-    for (auto* backward : {ref::swiglu_backward, cpu::swiglu_backward})
-      expect_gradient(operands.run(backward, 2), expected, 1, random.seed());
+    for (const OpTable* each : {&ref_table(), &table()})
+      expect_gradient(operands.run(*each, 2), expected, 1, random.seed());
   }
 }
 
-TEST(SwigluBackward, FastVersionEqualsDefinitionForAllThreadCounts) {
+TEST_P(SwigluBackward, EqualsDefinitionForAllThreadCounts) {
   RandomValues random(2);
-  const Swiglu operands(50'001, random);
-  expect_gradient(operands.run(cpu::swiglu_backward, 2),
-                  to_doubles(operands.run(ref::swiglu_backward, 1)), 1, random.seed());
+  const SwigluOperands operands(50'001, random);
+  expect_gradient(operands.run(table(), 2), to_doubles(operands.run(ref_table(), 1)), 1,
+                  random.seed());
   expect_same_bits_for_all_thread_counts(
-      [&](int threads) { return operands.run(cpu::swiglu_backward, threads); });
+      [&](int threads) { return operands.run(table(), threads); });
 }
 
 struct Gate {
@@ -86,23 +92,27 @@ struct Gate {
     std::vector<float> x, gate;
   };
   // In the places of d_out and gate.
-  Gradients run(SigmoidGateBackwardFunction* backward, int threads) const {
-    Workspace workspace;
-    Gradients d{d_out, gate};
-    backward({.x = x.data(),
-              .gate = d.gate.data(),
-              .d_out = d.x.data(),
-              .dx = d.x.data(),
-              .d_gate = d.gate.data(),
-              .rows = rows,
-              .width = width,
-              .gate_width = gate_width},
-             {{threads}, workspace});
-    return d;
+  Gradients run(const OpTable& table, int threads) const {
+    OnBackend on(table, threads);
+    const auto x_ = on.copy_of(x);
+    auto dx = on.copy_of(d_out), d_gate = on.copy_of(gate);
+    table.sigmoid_gate_backward({.x = x_.data(),
+                                 .gate = d_gate.data(),
+                                 .d_out = dx.data(),
+                                 .dx = dx.data(),
+                                 .d_gate = d_gate.data(),
+                                 .rows = rows,
+                                 .width = width,
+                                 .gate_width = gate_width},
+                                on.context);
+    return {dx.to_vector(), d_gate.to_vector()};
   }
 };
 
-TEST(SigmoidGateBackward, EqualsFiniteDifferencesForOneGateAndForMany) {
+class SigmoidGateBackward : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(SigmoidGateBackward);
+
+TEST_P(SigmoidGateBackward, EqualsFiniteDifferencesForOneGateAndForMany) {
   RandomValues random(3);
   for (const bool one_gate : {true, false})
     for (const int64_t width : {2, 16, 37}) {
@@ -112,20 +122,20 @@ TEST(SigmoidGateBackward, EqualsFiniteDifferencesForOneGateAndForMany) {
           central_differences([&](const Doubles& at) { return operands.loss(at, gate); }, x);
       const Doubles d_gate =
           central_differences([&](const Doubles& at) { return operands.loss(x, at); }, gate);
-      for (auto* backward : {ref::sigmoid_gate_backward, cpu::sigmoid_gate_backward}) {
-        const auto actual = operands.run(backward, 2);
+      for (const OpTable* each : {&ref_table(), &table()}) {
+        const auto actual = operands.run(*each, 2);
         expect_gradient(actual.x, dx, 1, random.seed());
         expect_gradient(actual.gate, d_gate, width, random.seed());
       }
     }
 }
 
-TEST(SigmoidGateBackward, DoesNotDependOnTheNumberOfThreads) {
+TEST_P(SigmoidGateBackward, DoesNotDependOnTheNumberOfThreads) {
   RandomValues random(4);
   for (const bool one_gate : {true, false}) {
     const Gate operands(500, 130, one_gate, random);
     expect_same_bits_for_all_thread_counts([&](int threads) {
-      auto [x, gate] = operands.run(cpu::sigmoid_gate_backward, threads);
+      auto [x, gate] = operands.run(table(), threads);
       x.insert(x.end(), gate.begin(), gate.end());
       return x;
     });

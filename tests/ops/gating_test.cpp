@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tests/ops/expect_close.h"
+#include "tests/ops/on_backend.h"
 #include "tests/ops/random_values.h"
 
 namespace qround::ops {
@@ -18,43 +19,48 @@ std::vector<float> relative_tolerances(const std::vector<float>& expected) {
   return tolerances;
 }
 
-std::vector<float> run_swiglu(SwigluFunction* swiglu, const std::vector<float>& gate,
+std::vector<float> run_swiglu(const OpTable& table, const std::vector<float>& gate,
                               const std::vector<float>& up, int threads) {
-  Workspace workspace;
-  std::vector<float> out(gate.size(), NAN);
-  swiglu(gate.data(), up.data(), static_cast<int64_t>(gate.size()), out.data(),
-         {.threads = {threads}, .workspace = workspace});
-  return out;
+  OnBackend on(table, threads);
+  const auto g = on.copy_of(gate), u = on.copy_of(up);
+  auto out = on.nans(gate.size());
+  table.swiglu(g.data(), u.data(), g.size(), out.data(), on.context);
+  return out.to_vector();
 }
 
-std::vector<float> run_gate(SigmoidGateFunction* sigmoid_gate, std::vector<float> x,
+std::vector<float> run_gate(const OpTable& table, const std::vector<float>& values,
                             const std::vector<float>& gate, int64_t width, int64_t gate_width,
                             int threads) {
-  Workspace workspace;
-  sigmoid_gate({.x = x.data(),
-                .gate = gate.data(),
-                .rows = static_cast<int64_t>(x.size()) / width,
-                .width = width,
-                .gate_width = gate_width},
-               {.threads = {threads}, .workspace = workspace});
-  return x;
+  OnBackend on(table, threads);
+  auto x = on.copy_of(values);
+  const auto g = on.copy_of(gate);
+  table.sigmoid_gate({.x = x.data(),
+                      .gate = g.data(),
+                      .rows = x.size() / width,
+                      .width = width,
+                      .gate_width = gate_width},
+                     on.context);
+  return x.to_vector();
 }
 
-TEST(Swiglu, FastVersionEqualsDefinitionOverTheWholeRange) {
+class Swiglu : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(Swiglu);
+
+TEST_P(Swiglu, EqualsDefinitionOverTheWholeRange) {
   RandomValues random(1);
   for (const int64_t count : {1, 2, 7, 64, 130, 40000}) {
     const auto gate = random.uniform(count, -100, 100), up = random.normal(count);
-    const auto expected = run_swiglu(ref::swiglu, gate, up, 1);
-    expect_close(run_swiglu(cpu::swiglu, gate, up, 2), expected, relative_tolerances(expected),
+    const auto expected = run_swiglu(ref_table(), gate, up, 1);
+    expect_close(run_swiglu(table(), gate, up, 2), expected, relative_tolerances(expected),
                  random.seed());
     expect_same_bits_for_all_thread_counts(
-        [&](int threads) { return run_swiglu(cpu::swiglu, gate, up, threads); });
+        [&](int threads) { return run_swiglu(table(), gate, up, threads); });
   }
 }
 
-TEST(Swiglu, ExtremesSaturateAndNotANumberStays) {
+TEST_P(Swiglu, ExtremesSaturateAndNotANumberStays) {
   const std::vector<float> gate = {-1e30f, -200, 0, 200, 1e30f, NAN}, up(6, 1);
-  const auto out = run_swiglu(cpu::swiglu, gate, up, 1);
+  const auto out = run_swiglu(table(), gate, up, 1);
   EXPECT_NEAR(out[0], 0, 1e-30);
   EXPECT_NEAR(out[1], 0, 1e-30);
   EXPECT_EQ(out[2], 0);
@@ -63,20 +69,23 @@ TEST(Swiglu, ExtremesSaturateAndNotANumberStays) {
   EXPECT_TRUE(std::isnan(out[5]));
 }
 
-TEST(Swiglu, MayWriteOverItsOperands) {
+TEST_P(Swiglu, MayWriteOverItsOperands) {
   RandomValues random(2);
-  Workspace workspace;
   const auto gate = random.normal(300), up = random.normal(300);
-  const auto expected = run_swiglu(cpu::swiglu, gate, up, 1);
+  const auto expected = run_swiglu(table(), gate, up, 1);
   for (const bool over_gate : {true, false}) {
-    auto g = gate, u = up;
-    cpu::swiglu(g.data(), u.data(), 300, over_gate ? g.data() : u.data(),
-                {.threads = {2}, .workspace = workspace});
-    EXPECT_EQ(over_gate ? g : u, expected);
+    OnBackend on(table());
+    auto g = on.copy_of(gate), u = on.copy_of(up);
+    auto& out = over_gate ? g : u;
+    table().swiglu(g.data(), u.data(), 300, out.data(), on.context);
+    EXPECT_EQ(out.to_vector(), expected);
   }
 }
 
-TEST(SigmoidGate, FastVersionEqualsDefinitionWithOneGateOrMany) {
+class SigmoidGate : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(SigmoidGate);
+
+TEST_P(SigmoidGate, EqualsDefinitionWithOneGateOrMany) {
   RandomValues random(3);
   for (const int64_t rows : {1, 2, 3, 65, 130})
     for (const int64_t width : {1, 8, 37, 256, 4096})
@@ -84,12 +93,11 @@ TEST(SigmoidGate, FastVersionEqualsDefinitionWithOneGateOrMany) {
         if (rows * width > 300000) continue;
         const auto x = random.normal(rows * width),
                    gate = random.uniform(rows * gate_width, -90, 90);
-        const auto expected = run_gate(ref::sigmoid_gate, x, gate, width, gate_width, 1);
-        expect_close(run_gate(cpu::sigmoid_gate, x, gate, width, gate_width, 2), expected,
+        const auto expected = run_gate(ref_table(), x, gate, width, gate_width, 1);
+        expect_close(run_gate(table(), x, gate, width, gate_width, 2), expected,
                      relative_tolerances(expected), random.seed());
-        expect_same_bits_for_all_thread_counts([&](int threads) {
-          return run_gate(cpu::sigmoid_gate, x, gate, width, gate_width, threads);
-        });
+        expect_same_bits_for_all_thread_counts(
+            [&](int threads) { return run_gate(table(), x, gate, width, gate_width, threads); });
       }
 }
 

@@ -8,8 +8,10 @@
 #include "ops/linear.h"
 #include "ops/weight_gradient.h"
 #include "tests/ops/finite_difference.h"
+#include "tests/ops/on_backend.h"
 #include "tests/ops/random_values.h"
 #include "tests/ops/random_weight.h"
+#include "tests/ops/weight_on_backend.h"
 
 namespace qround::ops {
 namespace {
@@ -27,31 +29,38 @@ Doubles input_gradient(const Weight& weight, const std::vector<float>& dy, int64
   return dx;
 }
 
-std::vector<float> run_input(LinearBackwardInputFunction* backward, const Weight& weight,
+std::vector<float> run_input(const OpTable& table, const Weight& weight,
                              const std::vector<float>& dy, int64_t rows, int threads,
                              std::vector<float> dx = {}) {
-  Workspace workspace;
+  OnBackend on(table, threads);
   const bool add = !dx.empty();
   dx.resize(static_cast<size_t>(rows * inputs(weight)), NAN);
-  backward(weight, {.dy = dy.data(), .dx = dx.data(), .rows = rows, .add_to_dx = add},
-           {{threads}, workspace});
-  return dx;
+  const WeightOnBackend w(weight, on.memory);
+  const auto dy_there = on.copy_of(dy);
+  auto dx_there = on.copy_of(dx);
+  table.linear_backward_input(
+      w.weight(), {.dy = dy_there.data(), .dx = dx_there.data(), .rows = rows, .add_to_dx = add},
+      on.context);
+  return dx_there.to_vector();
 }
 
-TEST(LinearBackwardInput, EqualsTheProductWithEveryStoredFormat) {
+class LinearBackwardInput : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(LinearBackwardInput);
+
+TEST_P(LinearBackwardInput, EqualsTheProductWithEveryStoredFormat) {
   RandomValues random(1);
   for (const WeightFormat format : kAllWeightFormats)
     for (const int64_t rows : {0, 1, 5, 33}) {
       const RandomWeight weight(format, 24, 96, random);
       const auto dy = random.normal(rows * 24);
       const Doubles expected = input_gradient(weight.weight(), dy, rows);
-      for (auto* backward : {ref::linear_backward_input, cpu::linear_backward_input})
-        expect_gradient(run_input(backward, weight.weight(), dy, rows, 2), expected, 24,
-                        random.seed());
+      for (const OpTable* backend : {&ref_table(), &table()})
+        expect_gradient(run_input(*backend, weight.weight(), dy, rows, 2), expected, 24,
+                        random.seed(), 0, factor_rounding(*backend));
     }
 }
 
-TEST(LinearBackwardInput, CrossesBlocksOfOutputsInputsAndRows) {
+TEST_P(LinearBackwardInput, CrossesBlocksOfOutputsInputsAndRows) {
   RandomValues random(2);
   const struct {
     int64_t rows, n, k;
@@ -60,28 +69,28 @@ TEST(LinearBackwardInput, CrossesBlocksOfOutputsInputsAndRows) {
     const RandomWeight weight(WeightFormat::bf16, s.n, s.k, random);
     const auto dy = random.normal(s.rows * s.n);
     const Doubles expected = input_gradient(weight.weight(), dy, s.rows);
-    expect_gradient(run_input(cpu::linear_backward_input, weight.weight(), dy, s.rows, 2), expected,
-                    s.n, random.seed());
+    expect_gradient(run_input(table(), weight.weight(), dy, s.rows, 2), expected, s.n,
+                    random.seed(), 0, factor_rounding(table()));
   }
 }
 
-TEST(LinearBackwardInput, AddsToWhatIsThere) {
+TEST_P(LinearBackwardInput, AddsToWhatIsThere) {
   RandomValues random(3);
   const RandomWeight weight(WeightFormat::f32, 300, 70, random);
   const auto dy = random.normal(6 * 300), before = random.normal(6 * 70);
   Doubles expected = input_gradient(weight.weight(), dy, 6);
   for (size_t i = 0; i < expected.size(); ++i) expected[i] += double{before[i]};
-  for (auto* backward : {ref::linear_backward_input, cpu::linear_backward_input})
-    expect_gradient(run_input(backward, weight.weight(), dy, 6, 2, before), expected, 300,
-                    random.seed());
+  for (const OpTable* backend : {&ref_table(), &table()})
+    expect_gradient(run_input(*backend, weight.weight(), dy, 6, 2, before), expected, 300,
+                    random.seed(), 0, factor_rounding(*backend));
 }
 
-TEST(LinearBackwardInput, DoesNotDependOnTheNumberOfThreads) {
+TEST(LinearBackwardInputOnCpu, DoesNotDependOnTheNumberOfThreads) {
   RandomValues random(4);
   const RandomWeight weight(WeightFormat::bf16, 130, 300, random);
   const auto dy = random.normal(700 * 130);
   expect_same_bits_for_all_thread_counts([&](int threads) {
-    return run_input(cpu::linear_backward_input, weight.weight(), dy, 700, threads);
+    return run_input(select_backend("cpu"), weight.weight(), dy, 700, threads);
   });
 }
 
@@ -120,11 +129,16 @@ struct Product {
 };
 
 // Whole matrices put together from their tiles; every row must come exactly once.
-std::map<int64_t, std::vector<float>> collect(WeightGradientTilesFunction* tiles,
+std::map<int64_t, std::vector<float>> collect(const OpTable& table,
                                               const std::vector<Product>& products, int threads) {
+  OnBackend on(table, threads);
   std::vector<WeightGradientJob> jobs;
-  for (const Product& product : products)
+  std::vector<Buffer<float>> operands;
+  for (const Product& product : products) {
     jobs.push_back(product.job(static_cast<int64_t>(100 + jobs.size())));
+    jobs.back().x = operands.emplace_back(on.copy_of(product.x)).data();
+    jobs.back().dy = operands.emplace_back(on.copy_of(product.dy)).data();
+  }
   std::map<int64_t, std::vector<float>> matrices;
   std::map<int64_t, std::vector<int>> visits;
   for (size_t i = 0; i < jobs.size(); ++i) {
@@ -140,13 +154,15 @@ std::map<int64_t, std::vector<float>> collect(WeightGradientTilesFunction* tiles
     for (int64_t row = tile.row_begin; row < tile.row_end; ++row) ++visits.at(tile.matrix)[row];
     EXPECT_LT(tile.worker, threads);
   };
-  Workspace workspace;
-  tiles(jobs, consume, {{threads}, workspace});
+  table.weight_gradient_tiles(jobs, {.consume = &consume}, on.context);
   for (const auto& [matrix, rows] : visits) EXPECT_EQ(rows, std::vector<int>(rows.size(), 1));
   return matrices;
 }
 
-TEST(WeightGradientTiles, CoverEveryMatrixOnceWithItsProduct) {
+class WeightGradientTiles : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(WeightGradientTiles);
+
+TEST_P(WeightGradientTiles, CoverEveryMatrixOnceWithItsProduct) {
   RandomValues random(5);
   std::vector<Product> products;
   products.emplace_back(5, 3, 7, 0, random);
@@ -155,38 +171,38 @@ TEST(WeightGradientTiles, CoverEveryMatrixOnceWithItsProduct) {
   products.emplace_back(257, 600, 33, 0, random);  // several tiles
   products.emplace_back(0, 4, 5, 0, random);       // no token: zeros
   products.emplace_back(1, 1, 1, 0, random);
-  for (auto* tiles : {ref::weight_gradient_tiles, cpu::weight_gradient_tiles}) {
-    const auto matrices = collect(tiles, products, 2);
+  for (const OpTable* backend : {&ref_table(), &table()}) {
+    const auto matrices = collect(*backend, products, 2);
     for (size_t i = 0; i < products.size(); ++i) {
       if (products[i].rows == 0) {
         EXPECT_EQ(matrices.at(static_cast<int64_t>(100 + i)), std::vector<float>(20));
       } else {
         expect_gradient(matrices.at(static_cast<int64_t>(100 + i)), products[i].expected(),
-                        products[i].rows, random.seed());
+                        products[i].rows, random.seed(), 0, factor_rounding(*backend));
       }
     }
   }
 }
 
-TEST(WeightGradientTiles, DoNotDependOnTheNumberOfThreads) {
+TEST(WeightGradientTilesOnCpu, DoNotDependOnTheNumberOfThreads) {
   RandomValues random(6);
   std::vector<Product> products;
   for (int64_t n : {700, 130, 64}) products.emplace_back(400, n, 96, 0, random);
-  const auto one = collect(cpu::weight_gradient_tiles, products, 1);
-  EXPECT_EQ(collect(cpu::weight_gradient_tiles, products, 2), one);
-  EXPECT_EQ(collect(cpu::weight_gradient_tiles, products, 3), one);
+  const auto one = collect(select_backend("cpu"), products, 1);
+  EXPECT_EQ(collect(select_backend("cpu"), products, 2), one);
+  EXPECT_EQ(collect(select_backend("cpu"), products, 3), one);
 }
 
-TEST(WeightGradientTiles, StayTheSameWhateverRunsBesideThem) {
+TEST(WeightGradientTilesOnCpu, StayTheSameWhateverRunsBesideThem) {
   RandomValues random(7);
   std::vector<Product> products;
   for (int64_t n : {300, 90}) products.emplace_back(270, n, 50, 0, random);
-  const auto both = collect(cpu::weight_gradient_tiles, products, 2);
+  const auto both = collect(select_backend("cpu"), products, 2);
   products.pop_back();
-  EXPECT_EQ(collect(cpu::weight_gradient_tiles, products, 2).at(100), both.at(100));
+  EXPECT_EQ(collect(select_backend("cpu"), products, 2).at(100), both.at(100));
 }
 
-TEST(WeightGradientTiles, PassOnTheConsumersException) {
+TEST(WeightGradientTilesOnCpu, PassOnTheConsumersException) {
   RandomValues random(8);
   const Product product(10, 600, 20, 0, random);
   const WeightGradientJob job = product.job(0);
@@ -194,7 +210,7 @@ TEST(WeightGradientTiles, PassOnTheConsumersException) {
   const WeightGradientConsumer consume = [](const WeightGradientTile&) {
     throw std::runtime_error("disk full");
   };
-  EXPECT_THROW(cpu::weight_gradient_tiles({&job, 1}, consume, {{2}, workspace}),
+  EXPECT_THROW(cpu::weight_gradient_tiles({&job, 1}, {.consume = &consume}, {{2}, workspace}),
                std::runtime_error);
 }
 

@@ -4,6 +4,7 @@
 
 #include "ops/rms_norm.h"
 #include "tests/ops/finite_difference.h"
+#include "tests/ops/on_backend.h"
 #include "tests/ops/random_values.h"
 
 namespace qround::ops {
@@ -43,21 +44,25 @@ struct ZeroCentered {
   struct Gradients {
     std::vector<float> x, weight;
   };
-  Gradients run(ZeroCenteredRmsNormBackwardFunction* backward, int threads) const {
-    Workspace workspace;
-    Gradients d{std::vector<float>(x.size(), NAN), std::vector<float>(weight.size())};
-    backward({.x = x.data(),
-              .weight = weight.data(),
-              .dy = dy.data(),
-              .dx = d.x.data(),
-              .d_weight = d.weight.data(),
-              .shape = shape},
-             {{threads}, workspace});
-    return d;
+  Gradients run(const OpTable& table, int threads) const {
+    OnBackend on(table, threads);
+    const auto x_ = on.copy_of(x), weight_ = on.copy_of(weight), dy_ = on.copy_of(dy);
+    auto dx = on.nans(x.size()), d_weight = on.zeros(weight.size());
+    table.zero_centered_rms_norm_backward({.x = x_.data(),
+                                           .weight = weight_.data(),
+                                           .dy = dy_.data(),
+                                           .dx = dx.data(),
+                                           .d_weight = d_weight.data(),
+                                           .shape = shape},
+                                          on.context);
+    return {dx.to_vector(), d_weight.to_vector()};
   }
 };
 
-TEST(ZeroCenteredRmsNormBackward, EqualsFiniteDifferences) {
+class ZeroCenteredRmsNormBackward : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(ZeroCenteredRmsNormBackward);
+
+TEST_P(ZeroCenteredRmsNormBackward, EqualsFiniteDifferences) {
   RandomValues random(1);
   for (const RmsNormShape shape : kShapes) {
     const ZeroCentered operands(shape, random);
@@ -66,48 +71,50 @@ TEST(ZeroCenteredRmsNormBackward, EqualsFiniteDifferences) {
         central_differences([&](const Doubles& at) { return operands.loss(at, weight); }, x);
     const Doubles d_weight =
         central_differences([&](const Doubles& at) { return operands.loss(x, at); }, weight);
-    for (auto* backward :
-         {ref::zero_centered_rms_norm_backward, cpu::zero_centered_rms_norm_backward}) {
-      const auto actual = operands.run(backward, 2);
+    for (const OpTable* each : {&ref_table(), &table()}) {
+      const auto actual = operands.run(*each, 2);
       expect_gradient(actual.x, dx, shape.width, random.seed());
       expect_gradient(actual.weight, d_weight, shape.rows, random.seed());
     }
   }
 }
 
-TEST(ZeroCenteredRmsNormBackward, FastVersionEqualsDefinitionOnManyRows) {
+TEST_P(ZeroCenteredRmsNormBackward, EqualsDefinitionOnManyRows) {
   RandomValues random(2);
   const ZeroCentered operands({300, 200, kEpsilon}, random);
-  const auto expected = operands.run(ref::zero_centered_rms_norm_backward, 1);
-  const auto actual = operands.run(cpu::zero_centered_rms_norm_backward, 2);
+  const auto expected = operands.run(ref_table(), 1);
+  const auto actual = operands.run(table(), 2);
   expect_gradient(actual.x, to_doubles(expected.x), 200, random.seed());
   expect_gradient(actual.weight, to_doubles(expected.weight), 300, random.seed());
   expect_same_bits_for_all_thread_counts([&](int threads) {
-    auto [x, weight] = operands.run(cpu::zero_centered_rms_norm_backward, threads);
+    auto [x, weight] = operands.run(table(), threads);
     x.insert(x.end(), weight.begin(), weight.end());
     return x;
   });
 }
 
-TEST(ZeroCenteredRmsNormBackward, WritesOverItsInputGradientOrAddsToAnother) {
+TEST_P(ZeroCenteredRmsNormBackward, WritesOverItsInputGradientOrAddsToAnother) {
   RandomValues random(3);
   const ZeroCentered operands({7, 40, kEpsilon}, random);
-  for (auto* backward :
-       {ref::zero_centered_rms_norm_backward, cpu::zero_centered_rms_norm_backward}) {
-    const auto apart = operands.run(backward, 1).x;
-    Workspace workspace;
-    std::vector<float> in_place = operands.dy, added(apart.size(), 2.0f);
-    ZeroCenteredRmsNormBackwardArgs args{.x = operands.x.data(),
-                                         .weight = operands.weight.data(),
+  for (const OpTable* each : {&ref_table(), &table()}) {
+    const auto apart = operands.run(*each, 1).x;
+    OnBackend on(*each, 1);
+    const auto x = on.copy_of(operands.x), weight = on.copy_of(operands.weight),
+               dy = on.copy_of(operands.dy);
+    auto in_place = on.copy_of(operands.dy);
+    auto sum = on.copy_of(std::vector<float>(apart.size(), 2.0f));
+    ZeroCenteredRmsNormBackwardArgs args{.x = x.data(),
+                                         .weight = weight.data(),
                                          .dy = in_place.data(),
                                          .dx = in_place.data(),
                                          .shape = operands.shape};
-    backward(args, {{1}, workspace});
-    EXPECT_EQ(in_place, apart);
-    args.dy = operands.dy.data();
-    args.dx = added.data();
+    each->zero_centered_rms_norm_backward(args, on.context);
+    EXPECT_EQ(in_place.to_vector(), apart);
+    args.dy = dy.data();
+    args.dx = sum.data();
     args.add_to_dx = true;
-    backward(args, {{1}, workspace});
+    each->zero_centered_rms_norm_backward(args, on.context);
+    const std::vector<float> added = sum.to_vector();
     for (size_t i = 0; i < added.size(); ++i) EXPECT_EQ(added[i], 2.0f + apart[i]);
   }
 }
@@ -136,24 +143,28 @@ struct Gated {
   struct Gradients {
     std::vector<float> x, gate, weight;
   };
-  Gradients run(GatedRmsNormBackwardFunction* backward, int threads) const {
-    Workspace workspace;
-    Gradients d{std::vector<float>(x.size(), NAN), std::vector<float>(x.size(), NAN),
-                std::vector<float>(weight.size())};
-    backward({.x = x.data(),
-              .gate = gate.data(),
-              .weight = weight.data(),
-              .dy = dy.data(),
-              .dx = d.x.data(),
-              .d_gate = d.gate.data(),
-              .d_weight = d.weight.data(),
-              .shape = shape},
-             {{threads}, workspace});
-    return d;
+  Gradients run(const OpTable& table, int threads) const {
+    OnBackend on(table, threads);
+    const auto x_ = on.copy_of(x), gate_ = on.copy_of(gate), weight_ = on.copy_of(weight),
+               dy_ = on.copy_of(dy);
+    auto dx = on.nans(x.size()), d_gate = on.nans(x.size()), d_weight = on.zeros(weight.size());
+    table.gated_rms_norm_backward({.x = x_.data(),
+                                   .gate = gate_.data(),
+                                   .weight = weight_.data(),
+                                   .dy = dy_.data(),
+                                   .dx = dx.data(),
+                                   .d_gate = d_gate.data(),
+                                   .d_weight = d_weight.data(),
+                                   .shape = shape},
+                                  on.context);
+    return {dx.to_vector(), d_gate.to_vector(), d_weight.to_vector()};
   }
 };
 
-TEST(GatedRmsNormBackward, EqualsFiniteDifferences) {
+class GatedRmsNormBackward : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(GatedRmsNormBackward);
+
+TEST_P(GatedRmsNormBackward, EqualsFiniteDifferences) {
   RandomValues random(4);
   for (const RmsNormShape shape : kShapes) {
     const Gated operands(shape, random);
@@ -165,8 +176,8 @@ TEST(GatedRmsNormBackward, EqualsFiniteDifferences) {
         central_differences([&](const Doubles& at) { return operands.loss(x, at, weight); }, gate);
     const Doubles d_weight =
         central_differences([&](const Doubles& at) { return operands.loss(x, gate, at); }, weight);
-    for (auto* backward : {ref::gated_rms_norm_backward, cpu::gated_rms_norm_backward}) {
-      const auto actual = operands.run(backward, 2);
+    for (const OpTable* each : {&ref_table(), &table()}) {
+      const auto actual = operands.run(*each, 2);
       expect_gradient(actual.x, dx, shape.width, random.seed());
       expect_gradient(actual.gate, d_gate, shape.width, random.seed());
       expect_gradient(actual.weight, d_weight, shape.rows, random.seed());
@@ -174,30 +185,31 @@ TEST(GatedRmsNormBackward, EqualsFiniteDifferences) {
   }
 }
 
-TEST(GatedRmsNormBackward, FastVersionEqualsDefinitionInPlaceToo) {
+TEST_P(GatedRmsNormBackward, EqualsDefinitionInPlaceToo) {
   RandomValues random(5);
   const Gated operands({400, 96, kEpsilon}, random);
-  const auto expected = operands.run(ref::gated_rms_norm_backward, 1);
-  const auto actual = operands.run(cpu::gated_rms_norm_backward, 2);
+  const auto expected = operands.run(ref_table(), 1);
+  const auto actual = operands.run(table(), 2);
   expect_gradient(actual.x, to_doubles(expected.x), 96, random.seed());
   expect_gradient(actual.gate, to_doubles(expected.gate), 96, random.seed());
-  for (auto* backward : {ref::gated_rms_norm_backward, cpu::gated_rms_norm_backward}) {
-    const auto apart = operands.run(backward, 1);
-    Workspace workspace;
-    std::vector<float> dx = operands.dy, d_gate = operands.gate;
-    backward({.x = operands.x.data(),
-              .gate = d_gate.data(),
-              .weight = operands.weight.data(),
-              .dy = dx.data(),
-              .dx = dx.data(),
-              .d_gate = d_gate.data(),
-              .shape = operands.shape},
-             {{2}, workspace});
-    EXPECT_EQ(dx, apart.x);
-    EXPECT_EQ(d_gate, apart.gate);
+  for (const OpTable* each : {&ref_table(), &table()}) {
+    const auto apart = operands.run(*each, 1);
+    OnBackend on(*each);
+    const auto x = on.copy_of(operands.x), weight = on.copy_of(operands.weight);
+    auto dx = on.copy_of(operands.dy), d_gate = on.copy_of(operands.gate);
+    each->gated_rms_norm_backward({.x = x.data(),
+                                   .gate = d_gate.data(),
+                                   .weight = weight.data(),
+                                   .dy = dx.data(),
+                                   .dx = dx.data(),
+                                   .d_gate = d_gate.data(),
+                                   .shape = operands.shape},
+                                  on.context);
+    EXPECT_EQ(dx.to_vector(), apart.x);
+    EXPECT_EQ(d_gate.to_vector(), apart.gate);
   }
   expect_same_bits_for_all_thread_counts([&](int threads) {
-    auto [x, gate, weight] = operands.run(cpu::gated_rms_norm_backward, threads);
+    auto [x, gate, weight] = operands.run(table(), threads);
     x.insert(x.end(), gate.begin(), gate.end());
     x.insert(x.end(), weight.begin(), weight.end());
     return x;
@@ -234,25 +246,29 @@ struct L2 {
   }
 
   // In place of dy; what lies between the rows stays.
-  std::vector<float> run(L2NormBackwardFunction* backward, int threads) const {
-    Workspace workspace;
-    std::vector<float> dx = dy;
-    backward({.x = x.data(),
-              .dy = dx.data(),
-              .dx = dx.data(),
-              .tokens = tokens,
-              .heads = heads,
-              .width = width,
-              .x_stride = stride,
-              .dy_stride = stride,
-              .dx_stride = stride,
-              .scale = scale},
-             {{threads}, workspace});
-    return dx;
+  std::vector<float> run(const OpTable& table, int threads) const {
+    OnBackend on(table, threads);
+    const auto x_ = on.copy_of(x);
+    auto dx = on.copy_of(dy);
+    table.l2_norm_backward({.x = x_.data(),
+                            .dy = dx.data(),
+                            .dx = dx.data(),
+                            .tokens = tokens,
+                            .heads = heads,
+                            .width = width,
+                            .x_stride = stride,
+                            .dy_stride = stride,
+                            .dx_stride = stride,
+                            .scale = scale},
+                           on.context);
+    return dx.to_vector();
   }
 };
 
-TEST(L2NormBackward, EqualsFiniteDifferencesAndTouchesItsColumnsAlone) {
+class L2NormBackward : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(L2NormBackward);
+
+TEST_P(L2NormBackward, EqualsFiniteDifferencesAndTouchesItsColumnsAlone) {
   RandomValues random(6);
   for (const int64_t width : {3, 32, 67}) {
     const L2 operands(4, 3, width, random);
@@ -263,16 +279,16 @@ TEST(L2NormBackward, EqualsFiniteDifferencesAndTouchesItsColumnsAlone) {
         const auto between = static_cast<size_t>(t * operands.stride + i);
         dx[between] = double{operands.dy[between]};
       }
-    for (auto* backward : {ref::l2_norm_backward, cpu::l2_norm_backward})
-      expect_gradient(operands.run(backward, 2), dx, width, random.seed());
+    for (const OpTable* each : {&ref_table(), &table()})
+      expect_gradient(operands.run(*each, 2), dx, width, random.seed());
   }
 }
 
-TEST(L2NormBackward, DoesNotDependOnTheNumberOfThreads) {
+TEST_P(L2NormBackward, DoesNotDependOnTheNumberOfThreads) {
   RandomValues random(7);
   const L2 operands(300, 4, 32, random);
   expect_same_bits_for_all_thread_counts(
-      [&](int threads) { return operands.run(cpu::l2_norm_backward, threads); });
+      [&](int threads) { return operands.run(table(), threads); });
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tests/ops/expect_close.h"
+#include "tests/ops/on_backend.h"
 #include "tests/ops/random_values.h"
 
 namespace qround::ops {
@@ -25,31 +26,31 @@ struct Operands {
         weight(random.normal(width_)) {}
 };
 
-std::vector<float> run(Norm norm, bool fast, Operands operands, int threads,
+std::vector<float> run(Norm norm, const OpTable& table, const Operands& operands, int threads,
                        bool in_place = false) {
-  Workspace workspace;
-  const OpContext context{.threads = {threads}, .workspace = workspace};
+  OnBackend on(table, threads);
   const RmsNormShape shape{.rows = operands.rows, .width = operands.width, .eps = 1e-6f};
-  std::vector<float> separate(operands.x.size(), NAN);
-  float* y = in_place ? operands.x.data() : separate.data();
-  const float *x = operands.x.data(), *weight = operands.weight.data();
+  auto x = on.copy_of(operands.x), separate = on.nans(operands.x.size());
+  const auto gate = on.copy_of(operands.gate), weight = on.copy_of(operands.weight);
+  auto& y = in_place ? x : separate;
   switch (norm) {
     case Norm::zero_centered:
-      (fast ? cpu::zero_centered_rms_norm : ref::zero_centered_rms_norm)(x, weight, shape, y,
-                                                                         context);
+      table.zero_centered_rms_norm(x.data(), weight.data(), shape, y.data(), on.context);
       break;
     case Norm::gated:
-      (fast ? cpu::gated_rms_norm : ref::gated_rms_norm)(x, operands.gate.data(), weight, shape, y,
-                                                         context);
+      table.gated_rms_norm(x.data(), gate.data(), weight.data(), shape, y.data(), on.context);
       break;
     case Norm::l2:
-      (fast ? cpu::l2_norm : ref::l2_norm)(x, shape.rows, shape.width, 0.25f, y, context);
+      table.l2_norm(x.data(), shape.rows, shape.width, 0.25f, y.data(), on.context);
       break;
   }
-  return in_place ? operands.x : separate;
+  return y.to_vector();
 }
 
-TEST(RmsNorm, FastVersionEqualsDefinitionOnOddShapes) {
+class RmsNorm : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(RmsNorm);
+
+TEST_P(RmsNorm, EqualsDefinitionOnOddShapes) {
   uint64_t seed = 1;
   for (const Norm norm : kNorms)
     for (const int64_t rows : {1, 2, 3, 7, 65, 130})
@@ -59,38 +60,37 @@ TEST(RmsNorm, FastVersionEqualsDefinitionOnOddShapes) {
                                           << width << " size " << size);
           RandomValues random(seed++);
           const Operands operands(rows, width, random, size);
-          const auto expected = run(norm, false, operands, 1);
+          const auto expected = run(norm, ref_table(), operands, 1);
           // Every y is x times a common factor whose sum has `width` positive terms.
           std::vector<float> tolerances;
           for (float y : expected)
             tolerances.push_back(sum_tolerance(width, std::abs(y)) + 16 * kEps * std::abs(y) +
                                  std::numeric_limits<float>::min());
-          expect_close(run(norm, true, operands, 2), expected, tolerances, random.seed());
+          expect_close(run(norm, table(), operands, 2), expected, tolerances, random.seed());
         }
 }
 
-TEST(RmsNorm, BitsDependNeitherOnThreadsNorOnWritingInPlace) {
+TEST_P(RmsNorm, BitsDependNeitherOnThreadsNorOnWritingInPlace) {
   RandomValues random(2);
   for (const Norm norm : kNorms) {
     const Operands operands(200, 300, random);
     expect_same_bits_for_all_thread_counts(
-        [&](int threads) { return run(norm, true, operands, threads); });
-    EXPECT_EQ(run(norm, true, operands, 2, true), run(norm, true, operands, 2));
+        [&](int threads) { return run(norm, table(), operands, threads); });
+    EXPECT_EQ(run(norm, table(), operands, 2, true), run(norm, table(), operands, 2));
   }
 }
 
-TEST(RmsNorm, L2AddsItsEpsilonToTheSumAndZeroCenteredToTheMean) {
-  Workspace workspace;
-  const OpContext context{.threads = {1}, .workspace = workspace};
-  const std::vector<float> x(4, 1e-3f), weight(4, 1.0f);
-  std::vector<float> y(4);
-  for (auto* l2_norm : {ref::l2_norm, cpu::l2_norm}) {
-    l2_norm(x.data(), 1, 4, 1, y.data(), context);
-    EXPECT_NEAR(y[0], 1e-3 / std::sqrt(4e-6 + 1e-6), 1e-6);
-  }
-  for (auto* rms_norm : {ref::zero_centered_rms_norm, cpu::zero_centered_rms_norm}) {
-    rms_norm(x.data(), weight.data(), {.rows = 1, .width = 4, .eps = 1e-6f}, y.data(), context);
-    EXPECT_NEAR(y[0], 2 * 1e-3 / std::sqrt(1e-6 + 1e-6), 1e-6);
+TEST_P(RmsNorm, L2AddsItsEpsilonToTheSumAndZeroCenteredToTheMean) {
+  for (const OpTable* each : {&ref_table(), &table()}) {
+    OnBackend on(*each, 1);
+    const auto x = on.copy_of(std::vector<float>(4, 1e-3f));
+    const auto weight = on.copy_of(std::vector<float>(4, 1.0f));
+    auto y = on.nans(4);
+    each->l2_norm(x.data(), 1, 4, 1, y.data(), on.context);
+    EXPECT_NEAR(y.to_vector()[0], 1e-3 / std::sqrt(4e-6 + 1e-6), 1e-6);
+    each->zero_centered_rms_norm(x.data(), weight.data(), {.rows = 1, .width = 4, .eps = 1e-6f},
+                                 y.data(), on.context);
+    EXPECT_NEAR(y.to_vector()[0], 2 * 1e-3 / std::sqrt(1e-6 + 1e-6), 1e-6);
   }
 }
 

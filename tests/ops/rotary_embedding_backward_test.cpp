@@ -4,6 +4,7 @@
 
 #include "ops/rotary_embedding.h"
 #include "tests/ops/finite_difference.h"
+#include "tests/ops/on_backend.h"
 #include "tests/ops/random_values.h"
 
 namespace qround::ops {
@@ -36,21 +37,28 @@ struct Operands {
     return sum;
   }
 
-  std::vector<float> run(RotaryEmbeddingFunction* rotate, std::vector<float> values) const {
-    Workspace workspace;
-    rotate({.x = values.data(),
-            .positions = positions.data(),
-            .inverse_frequencies = inverse_frequencies.data(),
+  std::vector<float> run(const OpTable& table, RotaryEmbeddingFunction* rotate,
+                         const std::vector<float>& values) const {
+    OnBackend on(table);
+    auto turned = on.copy_of(values);
+    const auto at = on.copy_of(positions);
+    const auto frequencies = on.copy_of(inverse_frequencies);
+    rotate({.x = turned.data(),
+            .positions = at.data(),
+            .inverse_frequencies = frequencies.data(),
             .tokens = tokens,
             .heads = heads,
             .head_dim = head_dim,
             .rotary_dim = rotary_dim},
-           {{2}, workspace});
-    return values;
+           on.context);
+    return turned.to_vector();
   }
 };
 
-TEST(RotaryEmbeddingBackward, EqualsFiniteDifferences) {
+class RotaryEmbeddingBackward : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(RotaryEmbeddingBackward);
+
+TEST_P(RotaryEmbeddingBackward, EqualsFiniteDifferences) {
   RandomValues random(1);
   const Operands operands(random);
   const Doubles expected = central_differences([&](const Doubles& at) { return operands.loss(at); },
@@ -58,19 +66,18 @@ TEST(RotaryEmbeddingBackward, EqualsFiniteDifferences) {
   // Angles are products in f32, as the reference has them: half a unit of 40 at most.
   const float tolerance = 40 * kEps * 4;
   const std::vector<float> rounded(expected.begin(), expected.end());
-  for (auto* backward : {ref::rotary_embedding_backward, cpu::rotary_embedding_backward})
-    expect_close(operands.run(backward, operands.dy), rounded, tolerance, random.seed());
+  for (const OpTable* each : {&ref_table(), &table()})
+    expect_close(operands.run(*each, each->rotary_embedding_backward, operands.dy), rounded,
+                 tolerance, random.seed());
 }
 
-TEST(RotaryEmbeddingBackward, UndoesTheRotation) {
+TEST_P(RotaryEmbeddingBackward, UndoesTheRotation) {
   RandomValues random(2);
   const Operands operands(random);
-  expect_close(
-      operands.run(ref::rotary_embedding_backward, operands.run(ref::rotary_embedding, operands.x)),
-      operands.x, 16 * kEps, random.seed());
-  expect_close(
-      operands.run(cpu::rotary_embedding_backward, operands.run(cpu::rotary_embedding, operands.x)),
-      operands.x, 16 * kEps, random.seed());
+  for (const OpTable* each : {&ref_table(), &table()})
+    expect_close(operands.run(*each, each->rotary_embedding_backward,
+                              operands.run(*each, each->rotary_embedding, operands.x)),
+                 operands.x, 16 * kEps, random.seed());
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "base/half.h"
 #include "ops/full_range_int4.h"
+#include "tests/ops/on_backend.h"
 
 namespace qround::ops {
 namespace {
@@ -22,15 +23,30 @@ struct Searched {
   }
 };
 
-Searched search(SearchRtnFunction* function, const DenseWeight& weight, SearchRtnRows rows) {
+Searched search(const OpTable& table, const DenseWeight& weight, SearchRtnRows rows) {
   Searched result{
       std::vector<uint8_t>(static_cast<size_t>((rows.end - rows.begin) * weight.k)), {}, {}};
   result.scales.resize(result.codes.size() / static_cast<size_t>(rows.group_size));
-  rows.codes = result.codes.data();
-  rows.scales = result.scales.data();
-  result.sums = function(weight, rows);
+  const OnBackend on(table);
+  const auto* stored = static_cast<const uint16_t*>(weight.data);
+  const auto weights = on.copy_of(std::vector(stored, stored + weight.n * weight.k));
+  const auto importance =
+      rows.importance == nullptr
+          ? Buffer<float>()
+          : on.copy_of(std::vector(rows.importance, rows.importance + weight.k));
+  auto codes = on.copy_of(result.codes);
+  auto scales = on.copy_of(result.scales);
+  rows.codes = codes.data();
+  rows.scales = scales.data();
+  rows.importance = importance.data();
+  result.sums = table.search_rtn({weight.dtype, weights.data(), weight.n, weight.k}, rows);
+  result.codes = codes.to_vector();
+  result.scales = scales.to_vector();
   return result;
 }
+
+class SearchRtn : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(SearchRtn);
 
 // A map whose weights and importances are uneven.
 struct Subject {
@@ -60,7 +76,7 @@ struct Subject {
   }
 };
 
-TEST(SearchRtn, EveryVersionChoosesTheSameScalesAndCodes) {
+TEST_P(SearchRtn, EveryVersionChoosesTheSameScalesAndCodes) {
   for (const int64_t group : {32, 64, 128}) {
     const Subject subject(7, 384, static_cast<uint32_t>(group));
     for (const ScaleGrid grid : {ScaleGrid::bf16, ScaleGrid::autoround}) {
@@ -68,8 +84,8 @@ TEST(SearchRtn, EveryVersionChoosesTheSameScalesAndCodes) {
            {subject.importance.data(), static_cast<const float*>(nullptr)}) {
         const SearchRtnRows rows{
             .begin = 1, .end = 6, .group_size = group, .grid = grid, .importance = importance};
-        const Searched a = search(ref::search_rtn, subject.weight(), rows);
-        const Searched b = search(cpu::search_rtn, subject.weight(), rows);
+        const Searched a = search(ref_table(), subject.weight(), rows);
+        const Searched b = search(table(), subject.weight(), rows);
         EXPECT_EQ(a.scales, b.scales) << "group " << group;
         EXPECT_EQ(a.codes, b.codes) << "group " << group;
         EXPECT_NEAR(a.sums.errors_squared, b.sums.errors_squared, 1e-9);
@@ -78,21 +94,21 @@ TEST(SearchRtn, EveryVersionChoosesTheSameScalesAndCodes) {
   }
 }
 
-TEST(SearchRtn, ErrsLessThanPlainRoundingInEveryRow) {
+TEST_P(SearchRtn, ErrsLessThanPlainRoundingInEveryRow) {
   const Subject subject(16, 256, 3);
   SearchRtnRows rows{.begin = 0, .end = 16, .importance = subject.importance.data()};
-  const Searched searched = search(cpu::search_rtn, subject.weight(), rows);
+  const Searched searched = search(table(), subject.weight(), rows);
   Searched plain = searched;
   cpu::quantize_rtn(subject.weight(), {0, 16, 128, plain.codes.data(), plain.scales.data()});
   for (int64_t row = 1; row < 16; ++row)
     EXPECT_LT(subject.error(searched, row, 128), 0.98 * subject.error(plain, row, 128)) << row;
 }
 
-TEST(SearchRtn, ScalesAreExactInBf16AndUsable) {
+TEST_P(SearchRtn, ScalesAreExactInBf16AndUsable) {
   Subject subject(4, 128, 5);
   for (size_t i = 0; i < 128; ++i) subject.weights[128 + i] = f32_to_bf16(500'000.0f);
   const Searched searched =
-      search(cpu::search_rtn, subject.weight(),
+      search(table(), subject.weight(),
              {.begin = 0, .end = 4, .group_size = 64, .importance = subject.importance.data()});
   for (const uint16_t bits : searched.scales) {
     const float scale = f16_to_f32(bits);
@@ -103,11 +119,11 @@ TEST(SearchRtn, ScalesAreExactInBf16AndUsable) {
   EXPECT_TRUE(searched.sums.representable);
 }
 
-TEST(SearchRtn, TellsOfWeightsThatNoScaleReaches) {
+TEST_P(SearchRtn, TellsOfWeightsThatNoScaleReaches) {
   Subject subject(2, 128, 5);
   subject.weights[130] = f32_to_bf16(INFINITY);
-  for (SearchRtnFunction* function : {ref::search_rtn, cpu::search_rtn})
-    EXPECT_FALSE(search(function, subject.weight(), {.begin = 0, .end = 2}).sums.representable);
+  for (const OpTable* each : {&ref_table(), &table()})
+    EXPECT_FALSE(search(*each, subject.weight(), {.begin = 0, .end = 2}).sums.representable);
 }
 
 }  // namespace

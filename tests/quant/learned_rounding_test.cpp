@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <numeric>
 #include <set>
 
 #include "base/error.h"
@@ -17,6 +18,7 @@
 #include "quant/block_cascade.h"
 #include "quant/calibration.h"
 #include "tests/checkpoint/test_directory.h"
+#include "tests/ops/on_backend.h"
 
 namespace qround::quant {
 namespace {
@@ -128,12 +130,13 @@ class Tuner : public testing::Test {
     return r;
   }
   // Codes and scales of block 0 after a short run.
-  TuneResult run(const TuneRecipe& tuned, int threads) const {
+  TuneResult run(const TuneRecipe& tuned, int threads, std::string_view backend = "cpu") const {
     const auto checkpoint =
         std::make_shared<Checkpoint>(Checkpoint::open(kSource / "models/pocket"));
     const Model model = Model::load(checkpoint);
-    ops::Workspace workspace;
-    const Executor executor{ops::select_backend("cpu"), {Threads{threads}, workspace}};
+    const ops::OpTable& table = ops::select_backend(backend);
+    ops::Workspace workspace(*table.memory);
+    const Executor executor{table, {Threads{threads}, workspace}};
     CalibrationOptions options{.data = (kSource / "models/pocket/calibration.jsonl").string(),
                                .samples = tuned.samples,
                                .length = tuned.length};
@@ -147,9 +150,10 @@ class Tuner : public testing::Test {
       std::copy(row.begin(), row.end(), inputs.sample(0) + static_cast<int64_t>(i) * hidden);
       std::copy(row.begin(), row.end(), targets.sample(0) + static_cast<int64_t>(i) * hidden);
     }
-    const BlockWeights weights =
-        load_block(*checkpoint, model.config(), model.table(), Part::text, 0);
-    forward_samples(model.config(), weights, targets, {tuned.batch, data.length}, executor);
+    ResidentBlock block =
+        make_resident(load_block(*checkpoint, model.config(), model.table(), Part::text, 0),
+                      *table.memory, nullptr);
+    forward_samples(model.config(), block.weights, targets, {tuned.batch, data.length}, executor);
     std::vector<TunedLinear> linears;
     for (const Role role :
          {Role::in_proj_qkv, Role::out_proj, Role::expert_gate, Role::expert_down}) {
@@ -158,7 +162,7 @@ class Tuner : public testing::Test {
       linears.push_back(
           {{role, expert}, p.module, std::get<ops::DenseWeight>(stored_weight(*checkpoint, p))});
     }
-    BlockTuner tuner(model.config(), weights, linears, kGroup, tuned, executor);
+    BlockTuner tuner(model.config(), std::move(block), linears, kGroup, tuned, executor);
     return tuner.run({data.length, inputs, targets}, 0, nullptr);
   }
 };
@@ -178,6 +182,63 @@ TEST_F(Tuner, GivesTheSameBytesForAnyNumberOfThreads) {
   EXPECT_EQ(one.rounding.packed_codes, three.rounding.packed_codes);
   EXPECT_EQ(one.rounding.scales, three.rounding.scales);
   EXPECT_EQ(one.losses, three.losses);
+}
+
+// The share of codes, two to a byte, that differ.
+double share_of_different(const std::vector<uint8_t>& a, const std::vector<uint8_t>& b) {
+  double different = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    different += (a[i] & 15) != (b[i] & 15) ? 0.5 : 0;
+    different += (a[i] >> 4) != (b[i] >> 4) ? 0.5 : 0;
+  }
+  return different / static_cast<double>(a.size());
+}
+
+double mean(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+// A device's products round their inputs to BF16: signs of small gradients differ, and a token may
+// go to another expert, but the losses on the way stay about the same.
+TEST_F(Tuner, OnADeviceGoesTheWayOfTheHost) {
+  TuneRecipe shorter = recipe();
+  shorter.iterations = 4;
+  shorter.samples = 6;
+  shorter.length = 20;
+  shorter.batch = 2;
+  shorter.held_out = 2;
+  shorter.learning_rate = 0.02;
+  const TuneResult host = run(shorter, 2);
+  for (const ops::OpTable* table : ops::fast_backends()) {
+    if (table->memory->is_host) continue;
+    const TuneResult device = run(shorter, 2, table->name);
+    EXPECT_NEAR(device.loss_before, host.loss_before, 0.1 * host.loss_before);
+    EXPECT_NEAR(device.loss_after, host.loss_after, 0.1 * host.loss_after);
+    ASSERT_EQ(device.losses.size(), host.losses.size());
+    EXPECT_NEAR(mean(device.losses), mean(host.losses), 0.1 * mean(host.losses));
+    ASSERT_EQ(device.rounding.packed_codes.size(), host.rounding.packed_codes.size());
+    EXPECT_LT(share_of_different(device.rounding.packed_codes, host.rounding.packed_codes), 0.1);
+    const TuneResult again = run(shorter, 1, table->name);
+    EXPECT_EQ(again.losses, device.losses);
+    EXPECT_EQ(again.rounding.packed_codes, device.rounding.packed_codes);
+    EXPECT_EQ(again.rounding.scales, device.rounding.scales);
+  }
+}
+
+// The best mini-batch decides, so that every loss must be known at once.
+TEST_F(Tuner, OnADeviceKeepsTheBestMiniBatchToo) {
+  TuneRecipe compatible = recipe();
+  compatible.iterations = 3;
+  compatible.samples = 4;
+  compatible.length = 16;
+  compatible.batch = 2;
+  make_compatible_with_autoround(compatible);
+  for (const ops::OpTable* table : ops::fast_backends()) {
+    if (table->memory->is_host) continue;
+    const TuneResult result = run(compatible, 2, table->name);
+    EXPECT_EQ(result.loss_after, *std::min_element(result.losses.begin(), result.losses.end()));
+    EXPECT_EQ(result.loss_after, result.losses[static_cast<size_t>(result.kept_iteration)]);
+  }
 }
 
 TEST_F(Tuner, CompatibleModeKeepsAStateThatWonOnItsOwnBatch) {

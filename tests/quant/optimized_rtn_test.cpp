@@ -162,7 +162,7 @@ TEST_F(RareExperts, AreReportedAndErrNoMoreThanSearchedScalesDo) {
   route_to_three_experts();
   const TuneRecipe tuned = recipe();
   fill_streams(tuned);
-  BlockTuner tuner(config_, weights_, expert_maps(), 128, tuned, executor_);
+  BlockTuner tuner(config_, {weights_, {}}, expert_maps(), 128, tuned, executor_);
   const TuneResult result = tuner.run({tuned.length, inputs_, targets_}, 0, nullptr);
   EXPECT_EQ(result.rare_experts, (std::vector<int64_t>{3, 4, 5, 6, 7}));
   EXPECT_EQ(result.searched_maps, 5 * 3);
@@ -184,7 +184,7 @@ TEST_F(RareExperts, AreNoneWhereEveryExpertGetsItsTokens) {
   TuneRecipe tuned = recipe();
   tuned.few_tokens = 16;
   fill_streams(tuned);
-  BlockTuner tuner(config_, weights_, expert_maps(), 128, tuned, executor_);
+  BlockTuner tuner(config_, {weights_, {}}, expert_maps(), 128, tuned, executor_);
   const TuneResult result = tuner.run({tuned.length, inputs_, targets_}, 0, nullptr);
   EXPECT_TRUE(result.rare_experts.empty());
   EXPECT_EQ(result.searched_maps, 0);

@@ -162,6 +162,9 @@ HWY_EXPORT(run_head);
 }  // namespace
 
 void gated_delta_rule(const GatedDeltaRuleArgs& args, const OpContext& context) {
+  for (int64_t sequence = 0; args.sequences > 1 && sequence < args.sequences; ++sequence)
+    gated_delta_rule(sequence_of(args, sequence), context);
+  if (args.sequences > 1) return;
   if (args.tokens == 0 && args.before.tokens == 0) return;
   const int64_t gates = args.tokens * args.value_heads;
   const int64_t heads_per_key = args.value_heads / args.key_heads;

@@ -74,12 +74,12 @@ struct Wave {
   int64_t rows() const { return last - first; }
 };
 
-std::vector<Wave> waves_of(const ExpertGroups& groups, int64_t hidden) {
+std::vector<Wave> waves_of(const ExpertGroups& groups, size_t n_experts, int64_t hidden) {
   const int64_t most = std::max<int64_t>(1, kWaveFloats / hidden);
   std::vector<Wave> waves;
   Wave wave;
-  for (int64_t expert = 0; expert + 1 < static_cast<int64_t>(groups.begin.size()); ++expert) {
-    const int64_t last = groups.begin[static_cast<size_t>(expert) + 1];
+  for (int64_t expert = 0; expert < static_cast<int64_t>(n_experts); ++expert) {
+    const int64_t last = groups.begin[expert + 1];
     if (wave.rows() > 0 && last - wave.first > most) {
       waves.push_back(wave);
       wave = {expert, expert, wave.last, wave.last};
@@ -109,8 +109,8 @@ std::vector<Share> shares_of(const ExpertGroups& groups, const Wave& wave, int64
                              int64_t width, int64_t rows_at_once) {
   std::vector<Share> shares;
   for (int64_t expert = wave.begin; expert < wave.end; ++expert) {
-    const int64_t last = groups.begin[static_cast<size_t>(expert) + 1];
-    for (int64_t row = groups.begin[static_cast<size_t>(expert)]; row < last; row += rows_at_once)
+    const int64_t last = groups.begin[expert + 1];
+    for (int64_t row = groups.begin[expert]; row < last; row += rows_at_once)
       for (int64_t column = 0; column < columns; column += width)
         shares.push_back({expert, row - wave.first, std::min(rows_at_once, last - row), column,
                           std::min(columns, column + width)});
@@ -126,7 +126,7 @@ class WaveRows {
  public:
   WaveRows(const ExpertGroups& groups, const Wave& wave, int64_t hidden, int64_t n_chosen,
            Threads threads)
-      : choices_(groups.choices.data() + wave.first),
+      : choices_(groups.choices + wave.first),
         rows_(wave.rows()),
         hidden_(hidden),
         n_chosen_(n_chosen),
@@ -227,8 +227,8 @@ void wave_weight_gradients(const GroupedExpertsBackwardArgs& args, const Wave& w
                            const BackwardRows& r, const OpContext& context) {
   std::vector<WeightGradientJob> jobs;
   for (int64_t expert = wave.begin; expert < wave.end; ++expert) {
-    const int64_t begin = args.groups->begin[static_cast<size_t>(expert)];
-    const int64_t rows = args.groups->begin[static_cast<size_t>(expert) + 1] - begin;
+    const int64_t begin = args.groups->begin[expert];
+    const int64_t rows = args.groups->begin[expert + 1] - begin;
     const int64_t row = begin - wave.first;
     if (rows == 0) continue;
     const auto add = [&](ExpertMatrix which, const float* x, int64_t k, const float* dy,
@@ -250,7 +250,7 @@ void wave_weight_gradients(const GroupedExpertsBackwardArgs& args, const Wave& w
     add(ExpertMatrix::down, r.hidden.data() + row * width, width,
         r.d_out.data() + row * args.hidden, args.hidden);
   }
-  if (!jobs.empty()) weight_gradient_tiles(jobs, *args.consume, context);
+  if (!jobs.empty()) weight_gradient_tiles(jobs, *args.sink, context);
 }
 
 void backward_wave(const GroupedExpertsBackwardArgs& args, const Wave& wave, const BackwardRows& r,
@@ -300,7 +300,7 @@ void backward_wave(const GroupedExpertsBackwardArgs& args, const Wave& wave, con
     product(s, expert.up, up, r.dx.data(), true, of_worker);
   });
   of_wave.add_to_tokens(r.dx.data(), nullptr, args.dx);
-  if (args.consume != nullptr) wave_weight_gradients(args, wave, width, r, context);
+  if (args.sink != nullptr) wave_weight_gradients(args, wave, width, r, context);
 }
 
 }  // namespace
@@ -318,7 +318,7 @@ void route_backward(const RouteBackwardArgs& args, const OpContext& context) {
 }
 
 void grouped_experts(const GroupedExpertsArgs& args, const OpContext& context) {
-  const std::vector<Wave> waves = waves_of(*args.groups, args.hidden);
+  const std::vector<Wave> waves = waves_of(*args.groups, args.expert_weights.size(), args.hidden);
   const int64_t rows = most_rows(waves), width = outputs(args.expert_weights[0].gate);
   for_row_blocks(context.threads, args.tokens, args.hidden, [&](int64_t begin, int64_t end) {
     std::fill(args.out + begin * args.hidden, args.out + end * args.hidden, 0.0f);
@@ -333,7 +333,7 @@ void grouped_experts(const GroupedExpertsArgs& args, const OpContext& context) {
 }
 
 void grouped_experts_backward(const GroupedExpertsBackwardArgs& args, const OpContext& context) {
-  const std::vector<Wave> waves = waves_of(*args.groups, args.hidden);
+  const std::vector<Wave> waves = waves_of(*args.groups, args.expert_weights.size(), args.hidden);
   const int64_t rows = most_rows(waves), width = outputs(args.expert_weights[0].gate);
   Workspace::Scope scope(context.workspace);
   const BackwardRows gathered{

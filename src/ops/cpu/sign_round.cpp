@@ -96,7 +96,7 @@ HWY_ATTR ScaleGradient step_group(const Element* w, const SignRoundRule& rule,
   const auto s = hn::Set(d, group.scale), sign = hn::Set(d, std::copysign(1.0f, group.scale));
   const auto zero = hn::Zero(d);
   const auto lowest = hn::Set(d, float{kLowestCode}), highest = hn::Set(d, float{kHighestCode});
-  const auto units = hn::Set(d, static_cast<float>(step.v_units));
+  const auto units = hn::Set(d, static_cast<float>(step.sizes.v_units));
   auto a = zero, b = zero;
   for (int64_t k = group.first; k < group.first + rows.group_size; k += kLanes) {
     const auto gradient = hn::LoadU(d, step.gradient + k);
@@ -152,7 +152,7 @@ HWY_ATTR void sign_round_step(const DenseWeight& weight, const SignRoundRule& ru
     for_each_group(w, weight.k, rule, rows, [&](const Group& group) HWY_ATTR {
       const ScaleGradient gradient = step_group(w, rule, rows, group, whole);
       step_factors(group.range, scale_gradient(gradient.a, gradient.b, rule), rule,
-                   step.factor_step, rows.alpha[group.idx], rows.beta[group.idx]);
+                   step.sizes.factor_step, rows.alpha[group.idx], rows.beta[group.idx]);
     });
   });
 }
@@ -168,12 +168,12 @@ HWY_EXPORT(sign_round_step);
 }  // namespace
 
 void sign_round(const DenseWeight& weight, const SignRoundRule& rule, const SignRoundRows& rows,
-                const SignRoundResult& result) {
+                const SignRoundResult& result, const OpContext&) {
   HWY_DYNAMIC_DISPATCH(sign_round)(weight, rule, rows, result);
 }
 
 void sign_round_step(const DenseWeight& weight, const SignRoundRule& rule,
-                     const SignRoundRows& rows, const SignRoundStep& step) {
+                     const SignRoundRows& rows, const SignRoundStep& step, const OpContext&) {
   HWY_DYNAMIC_DISPATCH(sign_round_step)(weight, rule, rows, step);
 }
 

@@ -128,8 +128,11 @@ void add_tokens(const Tile& tile, int64_t t, int64_t depth, float* transposed, f
 
 }  // namespace
 
-void weight_gradient_tiles(std::span<const WeightGradientJob> jobs,
-                           const WeightGradientConsumer& consume, const OpContext& context) {
+void weight_gradient_tiles(std::span<const WeightGradientJob> all, const WeightGradientSink& sink,
+                           const OpContext& context) {
+  std::vector<WeightGradientJob> jobs;
+  for (const WeightGradientJob& job : all)
+    if (sink.wants(job.matrix)) jobs.push_back(job);
   int64_t most_values = 0, most_rows = 0;
   for (const WeightGradientJob& job : jobs) {
     most_rows = std::max(most_rows, tile_rows(job.n, job.k));
@@ -146,12 +149,14 @@ void weight_gradient_tiles(std::span<const WeightGradientJob> jobs,
     if (job.rows == 0) std::fill_n(values, (tile.end - tile.begin) * job.k, 0.0f);
     for (int64_t t = 0; t < job.rows; t += kDepth)
       add_tokens(tile, t, std::min(kDepth, job.rows - t), values + most_values, values);
-    consume({.matrix = job.matrix,
+    deliver(sink,
+            {.matrix = job.matrix,
              .row_begin = tile.begin,
              .row_end = tile.end,
              .k = job.k,
              .values = values,
-             .worker = worker});
+             .worker = worker},
+            sign_round_step, sign_round, context);
   });
 }
 

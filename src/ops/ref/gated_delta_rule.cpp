@@ -54,6 +54,9 @@ void delta_rule_gates(const DeltaRuleGateArgs& args, const OpContext&) {
 }
 
 void gated_delta_rule(const GatedDeltaRuleArgs& args, const OpContext& context) {
+  for (int64_t sequence = 0; args.sequences > 1 && sequence < args.sequences; ++sequence)
+    gated_delta_rule(sequence_of(args, sequence), context);
+  if (args.sequences > 1) return;
   const int64_t heads_per_key = args.value_heads / args.key_heads;
   const int64_t state_floats = args.key_dim * args.value_dim;
   Workspace::Scope scope(context.workspace);

@@ -21,9 +21,10 @@ void linear_backward_input(const Weight& weight, const LinearBackwardInputArgs& 
 }
 
 // One row is a tile.
-void weight_gradient_tiles(std::span<const WeightGradientJob> jobs,
-                           const WeightGradientConsumer& consume, const OpContext& context) {
+void weight_gradient_tiles(std::span<const WeightGradientJob> jobs, const WeightGradientSink& sink,
+                           const OpContext& context) {
   for (const WeightGradientJob& job : jobs) {
+    if (!sink.wants(job.matrix)) continue;
     Workspace::Scope scope(context.workspace);
     const auto row = scope.take<float>(static_cast<size_t>(job.k));
     for (int64_t n = 0; n < job.n; ++n) {
@@ -32,12 +33,14 @@ void weight_gradient_tiles(std::span<const WeightGradientJob> jobs,
         const float dy = job.dy[t * job.dy_stride + n];
         for (int64_t k = 0; k < job.k; ++k) row[k] += dy * job.x[t * job.x_stride + k];
       }
-      consume({.matrix = job.matrix,
+      deliver(sink,
+              {.matrix = job.matrix,
                .row_begin = n,
                .row_end = n + 1,
                .k = job.k,
                .values = row.data(),
-               .worker = 0});
+               .worker = 0},
+              sign_round_step, sign_round, context);
     }
   }
 }

@@ -36,6 +36,22 @@ void route(const RouteArgs& args, const OpContext&) {
   }
 }
 
+void group_by_expert(const GroupByExpertArgs& args, const OpContext& context) {
+  const int64_t n_choices = args.tokens * args.n_chosen;
+  int64_t* begin = args.groups.begin;
+  std::fill(begin, begin + args.n_experts + 1, 0);
+  for (int64_t choice = 0; choice < n_choices; ++choice) ++begin[args.experts[choice] + 1];
+  for (int64_t expert = 0; expert < args.n_experts; ++expert) {
+    if (args.totals != nullptr) args.totals[expert] += begin[expert + 1];
+    begin[expert + 1] += begin[expert];
+  }
+  Workspace::Scope scope(context.workspace);
+  const auto next = scope.take<int64_t>(static_cast<size_t>(args.n_experts));
+  std::copy(begin, begin + args.n_experts, next.begin());
+  for (int64_t choice = 0; choice < n_choices; ++choice)
+    args.groups.choices[next[args.experts[choice]]++] = static_cast<int32_t>(choice);
+}
+
 void experts(const ExpertsArgs& args, const OpContext& context) {
   for (int64_t t = 0; t < args.tokens; ++t) {
     const float* x = args.x + t * args.hidden;

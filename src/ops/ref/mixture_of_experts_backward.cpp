@@ -38,7 +38,7 @@ void consume_gradients(const GroupedExpertsBackwardArgs& args, int64_t expert, i
                                 .k = k,
                                 .x_stride = k,
                                 .dy_stride = n};
-    weight_gradient_tiles({&job, 1}, *args.consume, context);
+    weight_gradient_tiles({&job, 1}, *args.sink, context);
   };
   consume(ExpertMatrix::gate, r.x.data(), hidden, d_gate, width);
   consume(ExpertMatrix::up, r.x.data(), hidden, d_up, width);
@@ -49,10 +49,10 @@ void expert_backward(const GroupedExpertsBackwardArgs& args, int64_t expert,
                      const OpContext& context) {
   const SwigluWeights& w = args.expert_weights[static_cast<size_t>(expert)];
   const int64_t width = outputs(w.gate), hidden = args.hidden;
-  const int64_t first = args.groups->begin[static_cast<size_t>(expert)];
-  const int64_t rows = args.groups->begin[static_cast<size_t>(expert) + 1] - first;
+  const int64_t first = args.groups->begin[expert];
+  const int64_t rows = args.groups->begin[expert + 1] - first;
   if (rows == 0) return;
-  const int32_t* choices = args.groups->choices.data() + first;
+  const int32_t* choices = args.groups->choices + first;
   Workspace::Scope scope(context.workspace);
   const auto take = [&](int64_t columns) {
     return scope.take<float>(static_cast<size_t>(rows * columns));
@@ -84,7 +84,7 @@ void expert_backward(const GroupedExpertsBackwardArgs& args, int64_t expert,
     float* dx = args.dx + choices[row] / args.n_chosen * hidden;
     for (int64_t i = 0; i < hidden; ++i) dx[i] += r.d_x[static_cast<size_t>(row * hidden + i)];
   }
-  if (args.consume != nullptr) consume_gradients(args, expert, rows, width, r, gate, up, context);
+  if (args.sink != nullptr) consume_gradients(args, expert, rows, width, r, gate, up, context);
 }
 
 }  // namespace
@@ -112,7 +112,7 @@ void grouped_experts(const GroupedExpertsArgs& args, const OpContext& context) {
     Workspace::Scope expert_scope(context.workspace);
     const auto hidden = expert_scope.take<float>(static_cast<size_t>(width));
     for (int64_t row = args.groups->begin[expert]; row < args.groups->begin[expert + 1]; ++row) {
-      const int64_t choice = args.groups->choices[static_cast<size_t>(row)];
+      const int64_t choice = args.groups->choices[row];
       const int64_t token = choice / args.n_chosen;
       const float* x = args.x + token * args.hidden;
       linear(w.gate, x, 1, args.gate + row * width, context);

@@ -48,7 +48,7 @@ void store_value(const SignRoundResult& result, int64_t index, float value) {
 }  // namespace
 
 void sign_round(const DenseWeight& weight, const SignRoundRule& rule, const SignRoundRows& rows,
-                const SignRoundResult& result) {
+                const SignRoundResult& result, const OpContext&) {
   for_each_group(weight, rule, rows, [&](const Group& group) {
     if (result.scales != nullptr) result.scales[group.idx] = f32_to_f16(group.scale);
     for (int64_t k = group.first; k < group.first + rows.group_size; ++k) {
@@ -63,7 +63,7 @@ void sign_round(const DenseWeight& weight, const SignRoundRule& rule, const Sign
 }
 
 void sign_round_step(const DenseWeight& weight, const SignRoundRule& rule,
-                     const SignRoundRows& rows, const SignRoundStep& step) {
+                     const SignRoundRows& rows, const SignRoundStep& step, const OpContext&) {
   for_each_group(weight, rule, rows, [&](const Group& group) {
     ScaleGradient of_scale;
     for (int64_t k = group.first; k < group.first + rows.group_size; ++k) {
@@ -72,10 +72,10 @@ void sign_round_step(const DenseWeight& weight, const SignRoundRule& rule,
       const float gradient = step.gradient[index - rows.begin * weight.k];
       const int direction = element_step(
           rule.clamp, {weight_value(weight, group.n, k), v, group.scale}, gradient, of_scale);
-      rows.v[index] = static_cast<int16_t>(rows.v[index] + direction * step.v_units);
+      rows.v[index] = static_cast<int16_t>(rows.v[index] + direction * step.sizes.v_units);
     }
-    step_factors(group.range, scale_gradient(of_scale.a, of_scale.b, rule), rule, step.factor_step,
-                 rows.alpha[group.idx], rows.beta[group.idx]);
+    step_factors(group.range, scale_gradient(of_scale.a, of_scale.b, rule), rule,
+                 step.sizes.factor_step, rows.alpha[group.idx], rows.beta[group.idx]);
   });
 }
 
