@@ -20,7 +20,8 @@
 namespace qround {
 namespace {
 
-constexpr int kSpins = 2000;  // some tens of microseconds
+// Some tens of microseconds, and next to nothing.
+constexpr int kMostSpins = 2000, kFewestSpins = 30;
 
 inline void relax() {
 #if defined(__x86_64__)
@@ -30,14 +31,26 @@ inline void relax() {
 #endif
 }
 
-// Returns when `value` is no longer `old`.
-void wait_while(const std::atomic<uint32_t>& value, uint32_t old) {
-  for (int spin = 0; spin < kSpins; ++spin) {
-    if (value.load(std::memory_order_acquire) != old) return;
-    relax();
+// How long to spin before sleeping: longer after it was worth it, shorter after it was not. Where
+// more threads want to run than there are processors, spinning hardly ever is.
+class Patience {
+ public:
+  // Returns when `value` is no longer `old`.
+  void wait_while(const std::atomic<uint32_t>& value, uint32_t old) {
+    for (int spin = 0; spin < spins_; ++spin) {
+      if (value.load(std::memory_order_acquire) != old) {
+        spins_ = std::min(kMostSpins, 2 * spins_);
+        return;
+      }
+      relax();
+    }
+    spins_ = std::max(kFewestSpins, spins_ / 2);
+    value.wait(old, std::memory_order_acquire);
   }
-  value.wait(old, std::memory_order_acquire);
-}
+
+ private:
+  int spins_ = kMostSpins;
+};
 
 thread_local bool inside_loop = false;
 
@@ -85,13 +98,14 @@ class Helper {
   void wait() {
     const uint32_t given = given_.load(std::memory_order_relaxed);
     for (uint32_t done; (done = done_.load(std::memory_order_acquire)) != given;)
-      wait_while(done_, done);
+      callers_.wait_while(done_, done);
   }
 
  private:
   void run(int worker) {
+    Patience patience;
     for (uint32_t seen = 0;; ++seen) {
-      wait_while(given_, seen);
+      patience.wait_while(given_, seen);
       if (loop_ == nullptr) return;
       loop_->work(worker);
       done_.fetch_add(1, std::memory_order_release);
@@ -100,6 +114,7 @@ class Helper {
   }
 
   Loop* loop_ = nullptr;
+  Patience callers_;
   std::atomic<uint32_t> given_{0}, done_{0};
   std::jthread thread_;  // last: it reads the others
 };
