@@ -83,39 +83,46 @@ class Loop {
   std::mutex failure_mutex_;
 };
 
-// A thread that works on a loop whenever it is given one.
+// A thread that works on a loop whenever it is offered one and comes in time.
 class Helper {
  public:
   explicit Helper(int worker) : thread_([this, worker] { run(worker); }) {}
-  ~Helper() { give(nullptr); }
+  ~Helper() { offer(nullptr); }
 
-  // The loop must live until `wait` returned. Null ends the thread.
-  void give(Loop* loop) {
+  // The loop must live until `finish` returned. Null ends the thread.
+  void offer(Loop* loop) {
     loop_ = loop;
-    given_.fetch_add(1, std::memory_order_release);
-    given_.notify_one();
+    state_.store(kOffered, std::memory_order_release);
+    state_.notify_one();
   }
-  void wait() {
-    const uint32_t given = given_.load(std::memory_order_relaxed);
-    for (uint32_t done; (done = done_.load(std::memory_order_acquire)) != given;)
-      callers_.wait_while(done_, done);
+  // Takes back what was offered if nobody came for it: on a busy machine a thread may be long in
+  // coming, and the loop is over. Otherwise waits until the helper is done.
+  void finish() {
+    uint32_t state = kOffered;
+    if (state_.compare_exchange_strong(state, kIdle, std::memory_order_acquire)) return;
+    while (state_.load(std::memory_order_acquire) == kTaken)
+      callers_patience_.wait_while(state_, kTaken);
   }
 
  private:
+  enum State : uint32_t { kIdle, kOffered, kTaken };
+
   void run(int worker) {
     Patience patience;
-    for (uint32_t seen = 0;; ++seen) {
-      patience.wait_while(given_, seen);
+    while (true) {
+      patience.wait_while(state_, kIdle);
+      uint32_t state = kOffered;
+      if (!state_.compare_exchange_strong(state, kTaken, std::memory_order_acquire)) continue;
       if (loop_ == nullptr) return;
       loop_->work(worker);
-      done_.fetch_add(1, std::memory_order_release);
-      done_.notify_one();
+      state_.store(kIdle, std::memory_order_release);
+      state_.notify_one();
     }
   }
 
   Loop* loop_ = nullptr;
-  Patience callers_;
-  std::atomic<uint32_t> given_{0}, done_{0};
+  std::atomic<uint32_t> state_{kIdle};
+  Patience callers_patience_;
   std::jthread thread_;  // last: it reads the others
 };
 
@@ -143,9 +150,9 @@ void parallel_for(Threads threads, size_t n, LoopBody body) {
   while (own.size() + 1 < workers)
     own.push_back(std::make_unique<Helper>(static_cast<int>(own.size()) + 1));
   Loop loop(n, body);
-  for (size_t i = 0; i + 1 < workers; ++i) own[i]->give(&loop);
+  for (size_t i = 0; i + 1 < workers; ++i) own[i]->offer(&loop);
   loop.work(0);
-  for (size_t i = 0; i + 1 < workers; ++i) own[i]->wait();
+  for (size_t i = 0; i + 1 < workers; ++i) own[i]->finish();
   loop.rethrow_failure();
 }
 
