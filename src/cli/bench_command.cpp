@@ -212,8 +212,8 @@ Json draft_case_json(const DraftBenchCase& c) {
 }
 
 void print_draft_case(const DraftBenchCase& c) {
-  fmt::print("engine, batch {}, {} drafts: prefill {:.1f} tokens/s, decode {:.1f} tokens/s", c.batch,
-             c.depth, static_cast<double>(c.prompt_tokens) / c.prefill_seconds,
+  fmt::print("engine, batch {}, {} drafts: prefill {:.1f} tokens/s, decode {:.1f} tokens/s",
+             c.batch, c.depth, static_cast<double>(c.prompt_tokens) / c.prefill_seconds,
              static_cast<double>(c.decoded_tokens) / c.decode_seconds);
   if (c.drafted > 0)
     fmt::print(", {:.1f} % of {} drafts accepted",

@@ -48,8 +48,9 @@ TEST_F(Commands, BenchMeasuresEveryBatchAndNumberOfDrafts) {
 
 TEST_F(Commands, BenchRefusesAPromptThatTheTextCannotFill) {
   write(folder / "short.txt", "too short");
-  const ProgramResult bench = run("bench " + pocket().string() + " --prompt 32 --mtp 1 --prompt-file " +
-                                  (folder / "short.txt").string());
+  const ProgramResult bench =
+      run("bench " + pocket().string() + " --prompt 32 --mtp 1 --prompt-file " +
+          (folder / "short.txt").string());
   EXPECT_EQ(bench.status, 2);
   EXPECT_NE(bench.err.find("32 tokens"), std::string::npos) << bench.err;
 }

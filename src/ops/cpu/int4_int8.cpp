@@ -110,8 +110,8 @@ HWY_INLINE hn::Vec<Tag> zero_of(Tag d, const Int4Group& group, int64_t n) {
 
 // A few rows: passes over whole rows of qweight.
 
-// The inputs that kWords rows of qweight from `word` of a group on meet, in every lane. One row's stay
-// in registers; those of more are loaded where they are needed.
+// The inputs that kWords rows of qweight from `word` of a group on meet, in every lane. One row's
+// stay in registers; those of more are loaded where they are needed.
 template <int64_t kRows, int64_t kWords, class Tag>
 class StreamedInputs {
  public:
@@ -171,8 +171,8 @@ HWY_INLINE void stream_vector(Tag d, const StreamPlace& at,
 }
 
 // Rows of qweight shorter than this end before the processor's own prefetching has begun: the next
-// pass is fetched instead. On longer ones fetching a little further on is still worth it. (Two Zen 4
-// cores, N 512: 33 GB/s instead of 21; N 2048: 38 instead of 34; N 8192: 37 instead of 33.)
+// pass is fetched instead. On longer ones fetching a little further on is still worth it. (Two Zen
+// 4 cores, N 512: 33 GB/s instead of 21; N 2048: 38 instead of 34; N 8192: 37 instead of 33.)
 constexpr int64_t kLongRow = 4096, kAheadOnLongRow = 256;
 
 template <class Dot, int64_t kRows, int64_t kWords>

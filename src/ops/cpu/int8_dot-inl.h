@@ -34,7 +34,8 @@ class DotSums {
   using Vector = hn::Vec<Tag>;
   static constexpr int kAddsPerSettle = 8;
 
-  // Without a value, so that arrays of sums need no loop of constructors, which keeps them in memory.
+  // Without a value, so that arrays of sums need no loop of constructors, which keeps them in
+  // memory.
   DotSums() = default;
   HWY_INLINE explicit DotSums(Vector start) : total_(start) {
     if constexpr (Dot::kPends) pending_ = hn::Zero(Tag());
