@@ -222,8 +222,8 @@ void print_draft_case(const DraftBenchCase& c) {
 }
 
 // The cases with drafts; printed unless JSON is asked for.
-Json::Array run_draft_cases(const Model& model, std::span<const std::vector<int32_t>> prompts,
-                            const Options& options) {
+Json::Array run_draft_cases(const Model& model, const ops::OpTable& ops,
+                            std::span<const std::vector<int32_t>> prompts, const Options& options) {
   Json::Array rows;
   for (const int64_t batch : options.batches) {
     const DraftBenchRun run{.prompts = prompts.first(static_cast<size_t>(batch)),
@@ -231,8 +231,7 @@ Json::Array run_draft_cases(const Model& model, std::span<const std::vector<int3
                             .options = {.threads = options.compute.thread_count(),
                                         .activations = options.compute.activations}};
     for (const int depth : options.depths) {
-      const DraftBenchCase result =
-          bench_drafts(model, ops::select_backend(options.compute.backend), run, depth);
+      const DraftBenchCase result = bench_drafts(model, ops, run, depth);
       if (options.json)
         rows.push_back(draft_case_json(result));
       else
@@ -276,7 +275,8 @@ int run(const Options& options) {
         .actual(fmt::format("{}", options.prompt + options.decode + 1));
   const auto prompts = draft_prompts(model, directory, options);
   ops::Workspace workspace;
-  OpMeter meter(ops::select_host_backend(options.compute.backend));
+  const ops::OpTable& table = ops::select_host_backend(options.compute.backend);
+  OpMeter meter(table);
   const Executor executor{meter.table(), options.compute.context(workspace)};
   const ReadSpeed read_speed(executor.context.threads);
   const bool exact = options.compute.activations == ops::Activations::f32;
@@ -296,7 +296,7 @@ int run(const Options& options) {
       print_case(result, options);
   }
   Json::Array draft_rows;
-  if (!prompts.empty()) draft_rows = run_draft_cases(model, prompts, options);
+  if (!prompts.empty()) draft_rows = run_draft_cases(model, table, prompts, options);
   const auto peak = static_cast<int64_t>(memory.peak_bytes());
   if (options.json) {
     fmt::print("{}\n", Json::object({{"model", directory.string()},
