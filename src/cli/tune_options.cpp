@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/error.h"
+#include "ops/backend.h"
 
 namespace qround {
 namespace {
@@ -26,6 +27,10 @@ void TuneOptions::apply(quant::JobSpec& spec) const {
   quant::TuneRecipe tuned = quant::recipe_by_name(recipe);
   if (!compatible_with.empty()) quant::make_compatible_with_autoround(tuned);
   for (const auto& set : overrides) set(tuned);
+  tuned.bf16_weights = tuned.bf16_weights || products == "bf16";
+  tuned.bf16_products =
+      products == "bf16" || (products == "auto" && tuned.bf16_weights &&
+                             ops::has_fast_bf16(ops::select_backend(spec.backend)));
   if (optimized_rtn && !plain) {
     throw Error("--opt-rtn searches the scales of rounding to nearest, it does not tune")
         .hint("add --iters 0, or leave --opt-rtn out");
@@ -75,8 +80,9 @@ void add_tune_options(CLI::App& app, TuneOptions& options) {
   add_override(app, options, "--batch-size", &quant::TuneRecipe::batch, "Sequences per iteration");
   add_override(app, options, "--lr", &quant::TuneRecipe::learning_rate,
                "Step of the rounding offsets; default 1.5 / iterations");
-  add_override(app, options, "--minmax-lr", &quant::TuneRecipe::factor_rate,
-               "Step of the range factors; default as --lr where that is given, else 1 / iterations");
+  add_override(
+      app, options, "--minmax-lr", &quant::TuneRecipe::factor_rate,
+      "Step of the range factors; default as --lr where that is given, else 1 / iterations");
   add_override(app, options, "--held-out", &quant::TuneRecipe::held_out,
                "Sequences kept for choosing the best state");
   add_override(app, options, "--seed", &quant::TuneRecipe::seed, "Seed of every random choice");
@@ -84,6 +90,12 @@ void add_tune_options(CLI::App& app, TuneOptions& options) {
                "Join texts and cut them, instead of using only texts of --seqlen tokens and more");
   app.add_flag("--chat-template", options.calibration.chat_template,
                "Put plain texts through the chat template as user messages");
+  app.add_option(
+         "--products", options.products,
+         "How tuning multiplies: f32, bf16 (sums in f32), or auto: bf16 where the processor "
+         "has it")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "f32", "bf16"}));
   app.add_option("--compat", options.compatible_with, "autoround: its rules where ours differ")
       ->check(CLI::IsMember({"autoround"}));
 }

@@ -22,6 +22,7 @@ struct TuneOptions {
   bool plain = false;          // --iters 0
   bool optimized_rtn = false;  // --opt-rtn
   bool mtp_rtn = false;        // --mtp-rtn
+  std::string products = "auto";
 
   // Sets the recipe and the calibration of a job; nothing when rounding is plain.
   void apply(quant::JobSpec& spec) const;

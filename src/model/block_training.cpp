@@ -70,9 +70,7 @@ class ActivationMaker {
   }
 
  private:
-  ops::Buffer<float> rows(int64_t n_rows, int64_t width) const {
-    return {memory_, n_rows * width};
-  }
+  ops::Buffer<float> rows(int64_t n_rows, int64_t width) const { return {memory_, n_rows * width}; }
 
   const ops::Memory& memory_;
   TrainingBatch batch_;
@@ -82,7 +80,8 @@ class ActivationMaker {
 void reserve_scratch(const ModelConfig& config, MixerKind mixer, TrainingBatch batch,
                      const ops::OpContext& context) {
   Scope scope(context.workspace);
-  const TrainingMemory memory = training_memory(config, mixer, batch, context.threads);
+  const TrainingMemory memory =
+      training_memory(config, mixer, batch, context.threads, context.activations);
   scope.take<std::byte>(static_cast<size_t>(memory.scratch_bytes));
 }
 

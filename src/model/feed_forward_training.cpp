@@ -30,7 +30,9 @@ void route(const TrainingPass& pass, const MoeWeights& weights, const float* x,
   const ops::OpContext& context = pass.run.context;
   Scope scope(context.workspace);
   const auto logits = take_floats(scope, pass.tokens() * moe.experts);
-  pass.run.ops.linear(weights.router, x, pass.tokens(), logits.data(), context);
+  ops::OpContext exact = context;  // choices hang on small differences
+  exact.activations = ops::Activations::f32;
+  pass.run.ops.linear(weights.router, x, pass.tokens(), logits.data(), exact);
   pass.run.ops.route({.logits = logits.data(),
                       .experts = saved.chosen.data(),
                       .weights = saved.weights.data(),
@@ -132,9 +134,9 @@ void experts_backward(const TrainingPass& pass, const MoeWeights& weights, MoeAc
     }
     update = {of_block->rule, of_block->sizes, targets};
   }
-  const ops::WeightGradientSink sink =
-      gradients.wanted.update == nullptr ? ops::WeightGradientSink{.consume = &consume}
-                                         : ops::WeightGradientSink{.update = &update};
+  const ops::WeightGradientSink sink = gradients.wanted.update == nullptr
+                                           ? ops::WeightGradientSink{.consume = &consume}
+                                           : ops::WeightGradientSink{.update = &update};
   const ops::ExpertGroups groups = saved.groups();
   pass.run.ops.grouped_experts_backward({.x = gradients.x,
                                          .groups = &groups,

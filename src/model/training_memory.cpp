@@ -18,8 +18,13 @@ constexpr int64_t kRounding = 64 * 1024;
 
 class ScratchSum {
  public:
-  ScratchSum(const ModelConfig& config, TrainingBatch batch, int64_t threads)
-      : c_(config), batch_(batch), t_(batch.tokens()), threads_(threads) {}
+  ScratchSum(const ModelConfig& config, TrainingBatch batch, int64_t threads,
+             ops::Activations activations)
+      : c_(config),
+        batch_(batch),
+        t_(batch.tokens()),
+        threads_(threads),
+        bf16_(activations == ops::Activations::bf16) {}
 
   int64_t block(MixerKind mixer) const {
     const bool attention = mixer == MixerKind::attention;
@@ -39,15 +44,21 @@ class ScratchSum {
   int64_t rotary() const { return t_ * (2 + c_.attention.rotary_dim) + c_.attention.rotary_dim; }
   int64_t heads() const { return rotary() + t_ * (3 * query_width() + kv_width()); }
 
+  // Rows rounded for a linear map or its gradient.
+  int64_t rounded(int64_t rows, int64_t width) const { return bf16_ ? rows * (width + 1) / 2 : 0; }
+
   int64_t attention_forward() const {
-    return heads() + batch_.length * c_.attention.heads * (c_.attention.head_dim + 2);
+    return heads() + batch_.length * c_.attention.heads * (c_.attention.head_dim + 2) +
+           rounded(t_, std::max(c_.hidden, query_width()));
   }
   int64_t attention_backward() const {
     const int64_t held = heads() + t_ * (3 * query_width() + 2 * kv_width());
     const int64_t dim = c_.attention.head_dim, tile = 64;
     const int64_t tiles = (batch_.length + tile - 1) / tile;
     const int64_t scores = 2 * tiles * (dim + tile) * tile + 2 * tile * dim + tile * tile;
-    return held + std::max(threads_ * scores, packed(c_.hidden) + packed(query_width()));
+    const int64_t gradients = std::max(packed(c_.hidden) + packed(query_width()),
+                                       rounded(t_, std::max(c_.hidden, 2 * query_width())));
+    return held + std::max(threads_ * scores, gradients);
   }
 
   // What the recurrence reads, for the sequences taken at once.
@@ -63,7 +74,8 @@ class ScratchSum {
     const int64_t recurrence =
         d.value_heads * (sequences * d.key_dim * d.value_dim + batch_.length) +
         threads_ * d.key_dim * 64;
-    return std::max(stretch(stretch_tokens()) + recurrence, t_ * d.value_width());
+    return std::max(stretch(stretch_tokens()) + recurrence, t_ * d.value_width()) +
+           rounded(t_, std::max(c_.hidden, d.value_width()));
   }
   int64_t delta_net_backward() const {
     const DeltaNetConfig& d = c_.delta_net;
@@ -77,14 +89,17 @@ class ScratchSum {
                                std::max(state, chunk * d.value_dim);
     const int64_t rule =
         stretch(tokens) + tokens * (d.conv_channels() + 2 * d.value_heads) + threads_ * per_thread;
-    return 2 * t_ * d.value_width() + std::max(rule, packed(c_.hidden) + packed(d.value_width()));
+    return 2 * t_ * d.value_width() +
+           std::max({rule, packed(c_.hidden) + packed(d.value_width()),
+                     rounded(t_, std::max(c_.hidden, d.conv_channels()))});
   }
 
   // A copy of a weight gradient's input, T rows.
   int64_t packed(int64_t width) const { return t_ * ((width + 63) / 64 * 64); }
 
   int64_t dense_backward(int64_t width) const {
-    return 2 * t_ * width + packed(c_.hidden) + packed(width);
+    return 2 * t_ * width +
+           std::max(packed(c_.hidden) + packed(width), rounded(t_, std::max(c_.hidden, width)));
   }
 
   // Gathered rows of the experts taken at once.
@@ -94,12 +109,15 @@ class ScratchSum {
   }
   int64_t moe_forward() const {
     const int64_t experts =
-        std::max(t_ * c_.moe->experts, wave_rows() * (c_.hidden + c_.moe->expert_width));
-    return std::max(experts, t_ * (c_.hidden + c_.moe->shared_width));
+        std::max(t_ * c_.moe->experts, wave_rows() * (c_.hidden + c_.moe->expert_width) +
+                                           rounded(wave_rows(), c_.hidden + c_.moe->expert_width));
+    return std::max(experts, t_ * (c_.hidden + c_.moe->shared_width) +
+                                 rounded(t_, std::max(c_.hidden, c_.moe->shared_width)));
   }
   int64_t moe_backward() const {
     const int64_t width = c_.moe->expert_width;
-    const int64_t experts = wave_rows() * (4 * c_.hidden + 2 * width);
+    const int64_t gathered = wave_rows() * (4 * c_.hidden + 2 * width);
+    const int64_t experts = gathered + rounded(wave_rows(), c_.hidden + 2 * width);
     const int64_t shared = t_ + dense_backward(c_.moe->shared_width);
     const int64_t router = t_ * c_.moe->experts + packed(c_.hidden);
     return t_ * c_.moe->chosen + std::max({experts, shared, router});
@@ -108,6 +126,7 @@ class ScratchSum {
   const ModelConfig& c_;
   TrainingBatch batch_;
   int64_t t_, threads_;
+  bool bf16_;
 };
 
 int64_t activation_floats(const ModelConfig& c, MixerKind mixer, int64_t tokens) {
@@ -130,10 +149,10 @@ int64_t activation_floats(const ModelConfig& c, MixerKind mixer, int64_t tokens)
 }  // namespace
 
 TrainingMemory training_memory(const ModelConfig& config, MixerKind mixer, TrainingBatch batch,
-                               Threads threads) {
+                               Threads threads, ops::Activations activations) {
   constexpr int64_t kFloat = sizeof(float);
   return {kFloat * activation_floats(config, mixer, batch.tokens()),
-          kFloat * ScratchSum(config, batch, threads.count).block(mixer)};
+          kFloat * ScratchSum(config, batch, threads.count, activations).block(mixer)};
 }
 
 }  // namespace qround

@@ -15,7 +15,8 @@ struct TrainingMemory {
 };
 
 // An upper bound for any backend; the scratch assumes that one expert may get every token.
+// `activations`: of the passes.
 TrainingMemory training_memory(const ModelConfig& config, MixerKind mixer, TrainingBatch batch,
-                               Threads threads);
+                               Threads threads, ops::Activations activations);
 
 }  // namespace qround

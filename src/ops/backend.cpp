@@ -1,6 +1,7 @@
 #include "ops/backend.h"
 
 #include "base/error.h"
+#include "ops/cpu/simd_target.h"
 
 namespace qround::ops {
 namespace {
@@ -134,6 +135,10 @@ const OpTable& select_host_backend(std::string_view wanted) {
       return *backend.table;
   }
   throw Error("no backend on this machine");
+}
+
+bool has_fast_bf16(const OpTable& table) {
+  return !table.memory->is_host || (&table == &kCpuTable && cpu::uses_avx512_bf16());
 }
 
 }  // namespace qround::ops

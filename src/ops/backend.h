@@ -97,7 +97,10 @@ const OpTable& select_backend(std::string_view wanted);
 // there. Throws Error for one with memory of its own.
 const OpTable& select_host_backend(std::string_view wanted);
 
-// The vector instructions the fast kernels run with on this machine, for example "AVX3_VNNI".
+// Whether Activations::bf16 is quicker than f32 here.
+bool has_fast_bf16(const OpTable& table);
+
+// The vector instructions the fast kernels run with on this machine, for example "AVX3_BF16".
 std::string simd_target();
 
 // Those this machine has, best first, and the choice of one (empty: the best again) for tests and

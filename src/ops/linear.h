@@ -15,6 +15,9 @@ namespace qround::ops {
 // below 1e-30, is zero). Products of codes and a are summed exactly, those of groups in f32.
 // Weights whose groups are shuffled (g_idx), longer than 256 inputs or no multiple of 8, and dense
 // weights take x as it is.
+//
+// With Activations::bf16 a map with a BF16 weight reads x, and its gradient dy, rounded to BF16
+// (ties to even); sums are f32. Other weights take x as it is.
 using LinearFunction = void(const Weight& weight, const float* x, int64_t rows, float* y,
                             const OpContext& context);
 

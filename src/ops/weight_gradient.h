@@ -63,7 +63,8 @@ struct WeightGradientSink {
 void deliver(const WeightGradientSink& sink, const WeightGradientTile& tile,
              SignRoundStepFunction* step, SignRoundFunction* round, const OpContext& context);
 
-// Every tile of every job once, in any order. How a matrix is cut depends on N and K alone.
+// Every tile of every job once, in any order. How a matrix is cut depends on N and K alone. With
+// Activations::bf16 x and dy are rounded to BF16; sums are f32.
 using WeightGradientTilesFunction = void(std::span<const WeightGradientJob> jobs,
                                          const WeightGradientSink& sink, const OpContext& context);
 

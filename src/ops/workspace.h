@@ -57,10 +57,11 @@ class Workspace {
   size_t used_ = 0;   // bytes used of it
 };
 
-// How linear maps with int4 weights take their inputs.
+// How linear maps take their inputs, see ops/linear.h.
 enum class Activations {
   f32,   // as they are
-  int8,  // rounded to 8 bits by row and group of the weight, see ops/linear.h
+  int8,  // where the weight is int4: rounded to 8 bits by row and group of the weight
+  bf16,  // where the weight is BF16: rounded to BF16; so are the operands of its gradients
 };
 
 // What every operation gets besides its operands.

@@ -225,9 +225,10 @@ BlockCascade::Needs BlockCascade::needs(const ModelConfig& config, const ExportP
   const TrainingBatch batch{recipe.batch, recipe.length};
   uint64_t activations = 0, scratch = 0;
   for (const MixerKind mixer : config.mixers) {
-    const auto training = training_memory(config, mixer, batch, threads);
+    const auto training = training_memory(config, mixer, batch, threads, recipe.activations());
     // Held-out sequences pass one at a time, beside the batch.
-    const auto evaluation = training_memory(config, mixer, {1, recipe.length}, threads);
+    const auto evaluation =
+        training_memory(config, mixer, {1, recipe.length}, threads, recipe.activations());
     activations = std::max(activations, static_cast<uint64_t>(training.activation_bytes +
                                                               evaluation.activation_bytes));
     scratch = std::max(scratch, static_cast<uint64_t>(training.scratch_bytes));

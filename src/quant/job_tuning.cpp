@@ -47,7 +47,10 @@ JobTuning::JobTuning(const PlannedJob& job, const CalibrationData& data,
       cascade_(job.source, job.config, job.table, data, *job.spec.recipe,
                job.spec.policy.scheme.group_size, folder,
                {ops::select_backend(job.spec.backend),
-                {.threads = job.spec.threads, .workspace = workspace_, .many_rows = true}}) {
+                {.threads = job.spec.threads,
+                 .workspace = workspace_,
+                 .activations = job.spec.recipe->activations(),
+                 .many_rows = true}}) {
   workspace_.reserve(BlockCascade::needs(job.config, job.exports, *job.spec.recipe,
                                          job.spec.policy.scheme.group_size, job.spec.threads)
                          .scratch_bytes);

@@ -109,6 +109,7 @@ Json to_json(const TuneRecipe& recipe) {
         {{"nsamples", recipe.samples},
          {"seqlen", recipe.length},
          {"seed", static_cast<int64_t>(recipe.seed)},
+         {"bf16_products", recipe.bf16_products},
          {"scales", grid_name(recipe.grid)},
          {"tokens", recipe.token_weight == TokenWeight::routing ? "by routing weight" : "alike"}});
   }
@@ -127,6 +128,7 @@ Json to_json(const TuneRecipe& recipe) {
                        {"clamp", clamp_name(recipe.clamp)},
                        {"bf16_scales", recipe.bf16_scales},
                        {"bf16_weights", recipe.bf16_weights},
+                       {"bf16_products", recipe.bf16_products},
                        {"f16_scale_gradient", recipe.f16_scale_gradient}});
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <thread>
 
 #include "tests/server/fake_engine.h"
@@ -380,11 +381,15 @@ TEST_F(ApplicationTest, ThePageLoadsNothingFromElsewhere) {
 TEST_F(ApplicationTest, MetricsCount) {
   serve();
   chat(plain_body());
-  const std::string text = get("/metrics").body;
-  EXPECT_NE(
-      text.find("qround_http_requests_total{endpoint=\"/v1/chat/completions\",status=\"200\"} 1"),
-      std::string::npos)
-      << text;
+  const std::string counted =
+      "qround_http_requests_total{endpoint=\"/v1/chat/completions\",status=\"200\"} 1";
+  // A request is counted once its answer is out, which its client may see first.
+  std::string text;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  do {
+    text = get("/metrics").body;
+  } while (text.find(counted) == std::string::npos && std::chrono::steady_clock::now() < end);
+  EXPECT_NE(text.find(counted), std::string::npos) << text;
   EXPECT_NE(text.find("qround_time_to_first_token_seconds_count 1"), std::string::npos);
   EXPECT_NE(text.find("qround_mtp_accepted_total{depth=\"1\"}"), std::string::npos);
 }

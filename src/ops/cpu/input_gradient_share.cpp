@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/cpu/bf16_pairs.h"
 #include "ops/cpu/matrix_product.h"
 #include "ops/ref/weight_value.h"
 
@@ -57,9 +58,37 @@ void make_block(const Weight& weight, int64_t n_begin, int64_t n_end, int64_t k_
     for (int64_t k = 0; k < width; ++k) out[k] = ref::weight_value(int4, n, k_begin + k);
 }
 
+void pairs_share(const DenseWeight& weight, const InputGradientShare& share, uint32_t* block) {
+  const int64_t depth = pairs(weight.n);
+  for (int64_t n = 0; n < depth; n += kBlockDepth)
+    for (int64_t k = share.begin; k < share.end; k += kBlockWidth) {
+      const int64_t width = std::min(kBlockWidth, share.end - k);
+      pair_rows({.dtype = weight.dtype,
+                 .from = static_cast<const uint16_t*>(weight.data) + 2 * n * weight.k + k,
+                 .to = block,
+                 .rows = std::min(2 * kBlockDepth, weight.n - 2 * n),
+                 .columns = width,
+                 .from_stride = weight.k,
+                 .to_stride = kBlockWidth});
+      multiply_pairs({.x = share.dy_pairs + n,
+                      .b = block,
+                      .y = share.dx + k,
+                      .rows = share.rows,
+                      .depth = std::min(kBlockDepth, depth - n),
+                      .width = width,
+                      .x_stride = depth,
+                      .b_stride = kBlockWidth,
+                      .y_stride = weight.k,
+                      .accumulate = share.add_to_dx || n > 0});
+    }
+}
+
 }  // namespace
 
 void input_gradient_share(const InputGradientShare& share, float* scratch) {
+  if (share.dy_pairs != nullptr)
+    return pairs_share(std::get<DenseWeight>(*share.weight), share,
+                       reinterpret_cast<uint32_t*>(scratch));
   const int64_t n_outputs = outputs(*share.weight), n_inputs = inputs(*share.weight);
   for (int64_t n = 0; n < n_outputs; n += kBlockDepth) {
     const int64_t depth = std::min(kBlockDepth, n_outputs - n);

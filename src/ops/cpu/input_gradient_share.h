@@ -10,8 +10,9 @@ namespace qround::ops::cpu {
 
 struct InputGradientShare {
   const Weight* weight = nullptr;
-  const float* dy = nullptr;  // [rows, N]
-  float* dx = nullptr;        // [rows, K]: inputs [begin, end) are written
+  const float* dy = nullptr;           // [rows, N]
+  const uint32_t* dy_pairs = nullptr;  // or, of a BF16 weight: dy rounded, [rows, pairs(N)]
+  float* dx = nullptr;                 // [rows, K]: inputs [begin, end) are written
   int64_t rows = 0;
   int64_t begin = 0, end = 0;
   bool add_to_dx = false;

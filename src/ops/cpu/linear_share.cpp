@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/dtype.h"
+#include "ops/cpu/bf16_pairs.h"
 #include "ops/cpu/dense_rows.h"
 #include "ops/cpu/int4_groups.h"
 #include "ops/cpu/int4_rows.h"
@@ -88,12 +89,40 @@ void many_rows_share(const Weight& weight, const LinearShare& share, float* stri
     }
 }
 
+void pairs_share(const DenseWeight& weight, const LinearShare& share, uint32_t* strip) {
+  const int64_t depth = pairs(weight.k);
+  for (int64_t k = 0; k < depth; k += kStripDepth)
+    for (int64_t n = share.begin; n < share.end; n += kStripWidth) {
+      const int64_t outputs = std::min(kStripWidth, share.end - n);
+      transpose_column_pairs(
+          {.dtype = weight.dtype,
+           .from = static_cast<const uint16_t*>(weight.data) + n * weight.k + 2 * k,
+           .to = strip,
+           .rows = outputs,
+           .columns = std::min(2 * kStripDepth, weight.k - 2 * k),
+           .from_stride = weight.k,
+           .to_stride = kStripWidth});
+      multiply_pairs({.x = share.x_pairs + k,
+                      .b = strip,
+                      .y = share.y + n,
+                      .rows = share.rows,
+                      .depth = std::min(kStripDepth, depth - k),
+                      .width = outputs,
+                      .x_stride = depth,
+                      .b_stride = kStripWidth,
+                      .y_stride = share.y_stride,
+                      .accumulate = k > 0});
+    }
+}
+
 }  // namespace
 
 int64_t share_width(int64_t n_outputs) { return n_outputs >= 2048 ? 256 : 128; }
 
 void linear_share(const LinearShare& share, float* scratch) {
   if (const auto* dense = std::get_if<DenseWeight>(share.weight)) {
+    if (share.x_pairs != nullptr)
+      return pairs_share(*dense, share, reinterpret_cast<uint32_t*>(scratch));
     if (share.many_rows) return many_rows_share(*dense, share, scratch);
     return few_rows_share(*dense, share);
   }

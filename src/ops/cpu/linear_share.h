@@ -10,9 +10,10 @@
 namespace qround::ops::cpu {
 
 struct LinearShare {
-  const Weight* weight = nullptr;  // without_trivial_g_idx
-  const float* x = nullptr;        // [rows, K]
-  float* y = nullptr;              // [rows, N]: outputs [begin, end) are written
+  const Weight* weight = nullptr;     // without_trivial_g_idx
+  const float* x = nullptr;           // [rows, K]
+  const uint32_t* x_pairs = nullptr;  // or, of a BF16 weight: x rounded, [rows, pairs(K)]
+  float* y = nullptr;                 // [rows, N]: outputs [begin, end) are written
   int64_t rows = 0;
   int64_t begin = 0, end = 0;  // begin is a multiple of 8
   int64_t y_stride = 0;

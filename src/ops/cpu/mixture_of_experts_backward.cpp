@@ -9,6 +9,7 @@
 #include <tuple>
 #include <vector>
 
+#include "ops/cpu/bf16_pairs.h"
 #include "ops/cpu/input_gradient_share.h"
 #include "ops/cpu/int4_groups.h"
 #include "ops/cpu/linear_share.h"
@@ -165,54 +166,76 @@ std::span<float> take(Workspace::Scope& scope, int64_t count) {
   return scope.take<float>(static_cast<size_t>(count));
 }
 
+// Rows of one wave's experts as its products read them: as they are, and in BF16 pairs where the
+// context has that.
+struct WaveInputs {
+  const float* rows = nullptr;        // [rows, width]
+  std::span<const uint32_t> rounded;  // [rows, pairs(width)], or empty
+  int64_t width = 0;
+
+  const float* row(int64_t index) const { return rows + index * width; }
+  // Null where `weight` takes rows as they are.
+  const uint32_t* pairs_of_row(const Weight& weight, const OpContext& context,
+                               int64_t index) const {
+    return takes_pairs(weight, context) ? rounded.data() + index * pairs(width) : nullptr;
+  }
+};
+
+WaveInputs wave_inputs(Workspace::Scope& scope, const float* rows, int64_t count, int64_t width,
+                       const OpContext& context) {
+  WaveInputs inputs{.rows = rows, .rounded = {}, .width = width};
+  if (context.activations == Activations::bf16)
+    inputs.rounded = take_row_pairs(scope, rows, count, width, context.threads);
+  return inputs;
+}
+
 void forward_wave(const GroupedExpertsArgs& args, const Wave& wave, std::span<float> rows,
-                  std::span<float> hidden, std::span<float> scratch, Threads threads) {
+                  std::span<float> hidden, std::span<float> scratch, const OpContext& context) {
   const int64_t width = outputs(args.expert_weights[0].gate);
-  const WaveRows of_wave(*args.groups, wave, args.hidden, args.n_chosen, threads);
-  const auto run = [&](const std::vector<Share>& shares, const auto& share) {
-    parallel_for(threads, shares.size(), [&](size_t index, int worker) {
+  const WaveRows of_wave(*args.groups, wave, args.hidden, args.n_chosen, context.threads);
+  Workspace::Scope scope(context.workspace);
+  const auto run = [&](int64_t columns, const auto& share) {
+    const std::vector<Share> shares =
+        shares_of(*args.groups, wave, columns, share_width(columns), kShareRows);
+    parallel_for(context.threads, shares.size(), [&](size_t index, int worker) {
       share(shares[index], scratch.data() + kShareScratchFloats * static_cast<size_t>(worker));
     });
   };
+  // y: the first of the wave's rows of outputs.
+  const auto project = [&](const Share& s, const Weight& weight, const WaveInputs& x, float* y,
+                           float* of_worker) {
+    const Weight plain = without_trivial_g_idx(weight);
+    linear_share({.weight = &plain,
+                  .x = x.row(s.row),
+                  .x_pairs = x.pairs_of_row(plain, context, s.row),
+                  .y = y + s.row * outputs(plain),
+                  .rows = s.rows,
+                  .begin = s.begin,
+                  .end = s.end,
+                  .y_stride = outputs(plain),
+                  .many_rows = true},
+                 of_worker);
+  };
+  float* gate = args.gate + wave.first * width;
+  float* up = args.up + wave.first * width;
+
   of_wave.gather(args.x, rows.data());
-  run(shares_of(*args.groups, wave, width, share_width(width), kShareRows),
-      [&](const Share& s, float* of_worker) {
-        const SwigluWeights& expert = args.expert_weights[static_cast<size_t>(s.expert)];
-        const auto project = [&](const Weight& weight, float* y) {
-          const Weight plain = without_trivial_g_idx(weight);
-          linear_share({.weight = &plain,
-                        .x = rows.data() + s.row * args.hidden,
-                        .y = y + (wave.first + s.row) * width,
-                        .rows = s.rows,
-                        .begin = s.begin,
-                        .end = s.end,
-                        .y_stride = width,
-                        .many_rows = true},
-                       of_worker);
-        };
-        project(expert.gate, args.gate);
-        project(expert.up, args.up);
-        for (int64_t row = s.row; row < s.row + s.rows; ++row) {
-          const int64_t at = (wave.first + row) * width + s.begin;
-          swiglu_values(args.gate + at, args.up + at, s.end - s.begin,
-                        hidden.data() + row * width + s.begin);
-        }
-      });
+  const WaveInputs x = wave_inputs(scope, rows.data(), wave.rows(), args.hidden, context);
+  run(width, [&](const Share& s, float* of_worker) {
+    const SwigluWeights& expert = args.expert_weights[static_cast<size_t>(s.expert)];
+    project(s, expert.gate, x, gate, of_worker);
+    project(s, expert.up, x, up, of_worker);
+    for (int64_t row = s.row; row < s.row + s.rows; ++row) {
+      const int64_t at = row * width + s.begin;
+      swiglu_values(gate + at, up + at, s.end - s.begin, hidden.data() + at);
+    }
+  });
+  const WaveInputs inner = wave_inputs(scope, hidden.data(), wave.rows(), width, context);
   // The gathered inputs are used up; the outputs take their place.
-  run(shares_of(*args.groups, wave, args.hidden, share_width(args.hidden), kShareRows),
-      [&](const Share& s, float* of_worker) {
-        const Weight plain =
-            without_trivial_g_idx(args.expert_weights[static_cast<size_t>(s.expert)].down);
-        linear_share({.weight = &plain,
-                      .x = hidden.data() + s.row * width,
-                      .y = rows.data() + s.row * args.hidden,
-                      .rows = s.rows,
-                      .begin = s.begin,
-                      .end = s.end,
-                      .y_stride = args.hidden,
-                      .many_rows = true},
-                     of_worker);
-      });
+  run(args.hidden, [&](const Share& s, float* of_worker) {
+    project(s, args.expert_weights[static_cast<size_t>(s.expert)].down, inner, rows.data(),
+            of_worker);
+  });
   of_wave.add_to_tokens(rows.data(), args.weights, args.out);
 }
 
@@ -266,10 +289,11 @@ void backward_wave(const GroupedExpertsBackwardArgs& args, const Wave& wave, con
             r.scratch.data() + kInputShareScratchFloats * static_cast<size_t>(worker));
     });
   };
-  const auto product = [](const Share& s, const Weight& weight, const float* dy, float* dx,
-                          bool add_to_dx, float* of_worker) {
+  const auto product = [&](const Share& s, const Weight& weight, const WaveInputs& dy, float* dx,
+                           bool add_to_dx, float* of_worker) {
     input_gradient_share({.weight = &weight,
-                          .dy = dy + s.row * outputs(weight),
+                          .dy = dy.row(s.row),
+                          .dy_pairs = dy.pairs_of_row(weight, context, s.row),
                           .dx = dx + s.row * inputs(weight),
                           .rows = s.rows,
                           .begin = s.begin,
@@ -282,9 +306,11 @@ void backward_wave(const GroupedExpertsBackwardArgs& args, const Wave& wave, con
 
   of_wave.gather(args.x, r.x.data());
   of_wave.gather(args.d_out, r.d_out.data());
+  Workspace::Scope scope(context.workspace);
+  const WaveInputs d_out = wave_inputs(scope, r.d_out.data(), wave.rows(), args.hidden, context);
   run(width, [&](const Share& s, float* of_worker) {
-    product(s, args.expert_weights[static_cast<size_t>(s.expert)].down, r.d_out.data(),
-            r.hidden.data(), false, of_worker);
+    product(s, args.expert_weights[static_cast<size_t>(s.expert)].down, d_out, r.hidden.data(),
+            false, of_worker);
   });
   const auto pair = HWY_DYNAMIC_DISPATCH(pair_backward);
   for_row_blocks(threads, wave.rows(), width, [&](int64_t begin, int64_t end) {
@@ -294,10 +320,12 @@ void backward_wave(const GroupedExpertsBackwardArgs& args, const Wave& wave, con
                                     up + row * width, r.hidden.data() + row * width);
     }
   });
+  const WaveInputs d_gate = wave_inputs(scope, gate, wave.rows(), width, context);
+  const WaveInputs d_up = wave_inputs(scope, up, wave.rows(), width, context);
   run(args.hidden, [&](const Share& s, float* of_worker) {
     const SwigluWeights& expert = args.expert_weights[static_cast<size_t>(s.expert)];
-    product(s, expert.gate, gate, r.dx.data(), false, of_worker);
-    product(s, expert.up, up, r.dx.data(), true, of_worker);
+    product(s, expert.gate, d_gate, r.dx.data(), false, of_worker);
+    product(s, expert.up, d_up, r.dx.data(), true, of_worker);
   });
   of_wave.add_to_tokens(r.dx.data(), nullptr, args.dx);
   if (args.sink != nullptr) wave_weight_gradients(args, wave, width, r, context);
@@ -328,8 +356,7 @@ void grouped_experts(const GroupedExpertsArgs& args, const OpContext& context) {
   const auto hidden = take(scope, rows * width);
   const auto scratch =
       scope.take<float>(kShareScratchFloats * static_cast<size_t>(context.threads.count));
-  for (const Wave& wave : waves)
-    forward_wave(args, wave, gathered, hidden, scratch, context.threads);
+  for (const Wave& wave : waves) forward_wave(args, wave, gathered, hidden, scratch, context);
 }
 
 void grouped_experts_backward(const GroupedExpertsBackwardArgs& args, const OpContext& context) {

@@ -12,6 +12,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "ops/cpu/bf16_round-inl.h"
 #include "ops/cpu/f32_vector-inl.h"
 #include "ops/cpu/weight_load-inl.h"
 
@@ -49,12 +50,7 @@ HWY_INLINE void store_values(F32 d, F32Vector values, const SignRoundResult& res
                              int64_t index) {
   if (result.dtype == DType::bf16) {
     const hn::Rebind<hwy::bfloat16_t, F32> halves;
-    // Highway's demotion truncates; s * q is finite, so adding half a unit rounds to nearest even.
-    const hn::Rebind<uint32_t, F32> words;
-    const auto bits = hn::BitCast(words, values);
-    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(words, 1u));
-    const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(words, 0x7FFFu)));
-    hn::StoreU(hn::DemoteTo(halves, hn::BitCast(d, rounded)), halves,
+    hn::StoreU(hn::DemoteTo(halves, hn::BitCast(d, round_to_bf16(d, values))), halves,
                static_cast<hwy::bfloat16_t*>(result.values) + index);
   } else {
     hn::StoreU(values, d, static_cast<float*>(result.values) + index);

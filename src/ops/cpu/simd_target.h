@@ -3,7 +3,8 @@
 
 namespace qround::ops::cpu {
 
-// AVX-512 VNNI, which is no vector target of its own: kernels of AVX-512 ask.
+// Parts of AVX-512 that are no vector targets of their own: kernels of AVX-512 ask.
 bool uses_avx512_vnni();
+bool uses_avx512_bf16();
 
 }  // namespace qround::ops::cpu

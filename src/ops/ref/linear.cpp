@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/ref/bf16_inputs.h"
 #include "ops/ref/weight_value.h"
 
 namespace qround::ops::ref {
@@ -48,11 +49,12 @@ void linear(const Weight& weight, const float* x, int64_t rows, float* y,
                     rounded.data() + t * n_inputs + k);
     x = rounded.data();
   }
+  const bool bf16 = reads_bf16_inputs(weight, context);
   for (int64_t n = 0; n < n_outputs; ++n) {
     dequantize_rows(weight, n, n + 1, w.data());
     for (int64_t t = 0; t < rows; ++t) {
       float sum = 0;
-      for (int64_t k = 0; k < n_inputs; ++k) sum += x[t * n_inputs + k] * w[k];
+      for (int64_t k = 0; k < n_inputs; ++k) sum += operand(x[t * n_inputs + k], bf16) * w[k];
       y[t * n_outputs + n] = sum;
     }
   }

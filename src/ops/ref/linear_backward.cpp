@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ops/linear.h"
+#include "ops/ref/bf16_inputs.h"
 #include "ops/weight_gradient.h"
 
 namespace qround::ops::ref {
@@ -11,10 +12,11 @@ void linear_backward_input(const Weight& weight, const LinearBackwardInputArgs& 
   if (!args.add_to_dx) std::fill(args.dx, args.dx + args.rows * n_inputs, 0.0f);
   Workspace::Scope scope(context.workspace);
   const auto w = scope.take<float>(static_cast<size_t>(n_inputs));
+  const bool bf16 = reads_bf16_inputs(weight, context);
   for (int64_t n = 0; n < n_outputs; ++n) {
     dequantize_rows(weight, n, n + 1, w.data());
     for (int64_t t = 0; t < args.rows; ++t) {
-      const float dy = args.dy[t * n_outputs + n];
+      const float dy = operand(args.dy[t * n_outputs + n], bf16);
       for (int64_t k = 0; k < n_inputs; ++k) args.dx[t * n_inputs + k] += dy * w[k];
     }
   }
@@ -23,6 +25,7 @@ void linear_backward_input(const Weight& weight, const LinearBackwardInputArgs& 
 // One row is a tile.
 void weight_gradient_tiles(std::span<const WeightGradientJob> jobs, const WeightGradientSink& sink,
                            const OpContext& context) {
+  const bool bf16 = context.activations == Activations::bf16;
   for (const WeightGradientJob& job : jobs) {
     if (!sink.wants(job.matrix)) continue;
     Workspace::Scope scope(context.workspace);
@@ -30,8 +33,9 @@ void weight_gradient_tiles(std::span<const WeightGradientJob> jobs, const Weight
     for (int64_t n = 0; n < job.n; ++n) {
       std::fill(row.begin(), row.end(), 0.0f);
       for (int64_t t = 0; t < job.rows; ++t) {
-        const float dy = job.dy[t * job.dy_stride + n];
-        for (int64_t k = 0; k < job.k; ++k) row[k] += dy * job.x[t * job.x_stride + k];
+        const float dy = operand(job.dy[t * job.dy_stride + n], bf16);
+        for (int64_t k = 0; k < job.k; ++k)
+          row[k] += dy * operand(job.x[t * job.x_stride + k], bf16);
       }
       deliver(sink,
               {.matrix = job.matrix,
