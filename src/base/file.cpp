@@ -66,6 +66,10 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
       throw system_error("map a file into memory", path);
     }
     data_ = static_cast<const std::byte*>(address);
+    // What is not in memory yet is read and mapped in pages of 2 MiB where kernel and file system
+    // can (Linux 6.16 with ext4, earlier with XFS): walks over weights miss the TLB less. Elsewhere
+    // this changes nothing.
+    ::madvise(address, size_, MADV_HUGEPAGE);
   }
   ::close(descriptor);
 }
