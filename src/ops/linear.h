@@ -13,11 +13,11 @@ namespace qround::ops {
 // of the weight's inputs, s a[k] for x[k], where s = max |x[k]| / 127 over the group and a[k] is
 // the integer nearest to x[k] * (127 / max |x[k]|) (ties to even; a group of zeros, or of numbers
 // below 1e-30, is zero). Products of codes and a are summed exactly, those of groups in f32.
-// Weights whose groups are shuffled (g_idx), longer than 256 inputs or no multiple of 8, and dense
-// weights take x as it is.
+// Weights whose groups are shuffled (g_idx), longer than 256 inputs or no multiple of 8 take x as
+// it is.
 //
-// With Activations::bf16 a map with a BF16 weight reads x, and its gradient dy, rounded to BF16
-// (ties to even); sums are f32. Other weights take x as it is.
+// With Activations::bf16 and int8 a map with a BF16 weight reads x, and its gradient dy, rounded to
+// BF16 (ties to even); sums are f32. Other weights take x as it is.
 using LinearFunction = void(const Weight& weight, const float* x, int64_t rows, float* y,
                             const OpContext& context);
 

@@ -60,8 +60,8 @@ class Workspace {
 // How linear maps take their inputs, see ops/linear.h.
 enum class Activations {
   f32,   // as they are
-  int8,  // where the weight is int4: rounded to 8 bits by row and group of the weight
   bf16,  // where the weight is BF16: rounded to BF16; so are the operands of its gradients
+  int8,  // where it is int4: rounded to 8 bits by row and group of the weight; where BF16: to BF16
 };
 
 // What every operation gets besides its operands.

@@ -8,6 +8,7 @@
 
 #include "base/half.h"
 #include "ops/linear.h"
+#include "ops/mixture_of_experts.h"
 #include "ops/weight_gradient.h"
 #include "tests/ops/expect_close.h"
 #include "tests/ops/on_backend.h"
@@ -23,8 +24,11 @@ struct Shape {
 constexpr Shape kShapes[] = {{1, 1, 1},     {2, 3, 5},      {7, 64, 128},   {13, 130, 1027},
                              {65, 257, 70}, {300, 33, 130}, {1030, 70, 64}, {9, 1029, 40}};
 
-OpContext bf16_context(Workspace& workspace, int threads) {
-  return {.threads = {threads}, .workspace = workspace, .activations = Activations::bf16};
+OpContext bf16_context(Workspace& workspace, int threads, bool many_rows = false) {
+  return {.threads = {threads},
+          .workspace = workspace,
+          .activations = Activations::bf16,
+          .many_rows = many_rows};
 }
 
 // Of products of [rows, depth] with [depth, columns] of normal values.
@@ -33,11 +37,11 @@ float tolerance(int64_t depth) {
 }
 
 std::vector<float> linear(const OpTable& table, const Weight& weight, const std::vector<float>& x,
-                          int threads) {
+                          int threads, bool many_rows = false) {
   Workspace workspace;
   const int64_t rows = static_cast<int64_t>(x.size()) / inputs(weight);
   std::vector<float> y(static_cast<size_t>(rows * outputs(weight)), NAN);
-  table.linear(weight, x.data(), rows, y.data(), bf16_context(workspace, threads));
+  table.linear(weight, x.data(), rows, y.data(), bf16_context(workspace, threads, many_rows));
   return y;
 }
 
@@ -89,8 +93,10 @@ TEST_P(Bf16Products, LinearEqualsDefinition) {
     SCOPED_TRACE(testing::Message() << s.rows << " x " << s.n << " x " << s.k);
     const RandomWeight weight(WeightFormat::bf16, s.n, s.k, random);
     const auto x = random.normal(s.rows * s.k);
-    expect_close(linear(cpu_, weight.weight(), x, 2), linear(ref_table(), weight.weight(), x, 1),
-                 tolerance(s.k), random.seed());
+    const auto expected = linear(ref_table(), weight.weight(), x, 1);
+    for (const bool many_rows : {false, true})
+      expect_close(linear(cpu_, weight.weight(), x, 2, many_rows), expected, tolerance(s.k),
+                   random.seed());
   }
 }
 
@@ -122,13 +128,63 @@ TEST_P(Bf16Products, DoNotDependOnTheNumberOfThreads) {
   const Shape shape{520, 300, 130};
   const RandomWeight weight(WeightFormat::bf16, shape.n, shape.k, random);
   const auto x = random.normal(shape.rows * shape.k), dy = random.normal(shape.rows * shape.n);
-  expect_same_bits_for_all_thread_counts(
-      [&](int threads) { return linear(cpu_, weight.weight(), x, threads); });
+  for (const bool many_rows : {false, true})
+    expect_same_bits_for_all_thread_counts(
+        [&](int threads) { return linear(cpu_, weight.weight(), x, threads, many_rows); });
   expect_same_bits_for_all_thread_counts([&](int threads) {
     return input_gradient(cpu_, weight.weight(), dy, std::vector<float>(x.size()), false, threads);
   });
   expect_same_bits_for_all_thread_counts(
       [&](int threads) { return weight_gradient(cpu_, shape, x, dy, threads); });
+}
+
+TEST_P(Bf16Products, ARowsBitsDoNotDependOnItsNeighbours) {
+  RandomValues random(6);
+  const RandomWeight weight(WeightFormat::bf16, 70, 550, random);
+  const auto x = random.normal(20 * 550);
+  for (const bool many_rows : {false, true}) {
+    const auto together = linear(cpu_, weight.weight(), x, 2, many_rows);
+    for (const int64_t rows : {1, 2, 3, 7})
+      for (const int64_t first : {0, 1, 13}) {
+        const std::vector<float> part(x.begin() + first * 550, x.begin() + (first + rows) * 550);
+        const auto alone = linear(cpu_, weight.weight(), part, 1, many_rows);
+        EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + first * 70));
+      }
+  }
+}
+
+TEST_P(Bf16Products, ExpertsEqualDefinition) {
+  RandomValues random(7);
+  const int64_t tokens = 9, hidden = 70, width = 33, chosen = 2;
+  std::vector<RandomWeight> maps;
+  std::vector<SwigluWeights> experts;
+  for (int expert = 0; expert < 4; ++expert) {
+    maps.emplace_back(WeightFormat::bf16, width, hidden, random);
+    maps.emplace_back(WeightFormat::bf16, width, hidden, random);
+    maps.emplace_back(WeightFormat::bf16, hidden, width, random);
+    const size_t first = maps.size() - 3;
+    experts.push_back({maps[first].weight(), maps[first + 1].weight(), maps[first + 2].weight()});
+  }
+  std::vector<int32_t> choices;
+  for (int32_t t = 0; t < tokens; ++t) choices.insert(choices.end(), {t % 4, (t + 1 + t % 3) % 4});
+  const auto x = random.normal(tokens * hidden), weights = random.normal(tokens * chosen);
+  const auto run = [&](const OpTable& table) {
+    Workspace workspace;
+    std::vector<float> out(x.size(), NAN);
+    table.experts({.x = x.data(),
+                   .experts = choices.data(),
+                   .weights = weights.data(),
+                   .expert_weights = experts,
+                   .out = out.data(),
+                   .tokens = tokens,
+                   .hidden = hidden,
+                   .n_chosen = chosen},
+                  bf16_context(workspace, 2));
+    return out;
+  };
+  const auto expected = run(ref_table());
+  // An inner value next to a tie may be rounded to either side.
+  expect_close(run(cpu_), expected, 0x1p-8f * norm(expected), random.seed());
 }
 
 TEST_P(Bf16Products, RoundInputsToNearestEven) {

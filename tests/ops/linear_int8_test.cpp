@@ -150,12 +150,15 @@ TEST_P(LinearInt8, ZerosStayZeroAndOddWeightsAreTakenAsTheyAre) {
   const RandomWeight w(WeightFormat::int4, 40, 96, random);
   const std::vector<float> nothing(96);
   EXPECT_EQ(run(cpu::linear, w.weight(), nothing, 1, 1), std::vector<float>(40));
-  for (const WeightFormat format : {WeightFormat::bf16, WeightFormat::int4_shuffled}) {
+  const auto x = random.normal(3 * 96);
+  const auto equal = [&](WeightFormat format, Activations activations) {
     const RandomWeight other(format, 40, 96, random);
-    const auto x = random.normal(3 * 96);
-    EXPECT_EQ(run(cpu::linear, other.weight(), x, 3, 2),
-              run(cpu::linear, other.weight(), x, 3, 2, Activations::f32));
-  }
+    return run(cpu::linear, other.weight(), x, 3, 2) ==
+           run(cpu::linear, other.weight(), x, 3, 2, activations);
+  };
+  EXPECT_TRUE(equal(WeightFormat::int4_shuffled, Activations::f32));
+  EXPECT_TRUE(equal(WeightFormat::f16, Activations::f32));
+  EXPECT_TRUE(equal(WeightFormat::bf16, Activations::bf16));
 }
 
 INSTANTIATE_TEST_SUITE_P(, LinearInt8, testing::ValuesIn(simd_targets()),

@@ -38,8 +38,7 @@ void transpose_row_pairs(const PairsArgs& args, uint32_t* scratch);
 // Whether a linear map takes its inputs, and its transpose the gradients, in pairs.
 inline bool takes_pairs(const Weight& weight, const OpContext& context) {
   const auto* dense = std::get_if<DenseWeight>(&weight);
-  return context.activations == Activations::bf16 && dense != nullptr &&
-         dense->dtype == DType::bf16;
+  return context.activations != Activations::f32 && dense != nullptr && dense->dtype == DType::bf16;
 }
 
 // [rows, pairs(width)]: rows of x in pairs.

@@ -13,7 +13,9 @@ struct DenseRows {
   DType dtype = DType::f32;
   const void* w = nullptr;   // [outputs, depth]
   const float* x = nullptr;  // [rows, depth]
-  float* y = nullptr;        // [rows, outputs]
+  const uint32_t* x_pairs =
+      nullptr;         // or, of BF16: [rows, pairs(depth)] as bf16_pairs.h makes them
+  float* y = nullptr;  // [rows, outputs]
   int64_t rows = 0, outputs = 0, depth = 0;
   int64_t w_stride = 0, x_stride = 0, y_stride = 0;  // elements from one row to the next
 };

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
-#include "ops/cpu/bf16_pairs.h"
 #include "ops/cpu/int4_groups.h"
 #include "ops/cpu/int8_inputs.h"
 #include "ops/cpu/linear_int8.h"
 #include "ops/cpu/linear_share.h"
+#include "ops/cpu/row_inputs.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/linear.cpp"
@@ -64,24 +64,22 @@ void linear(const Weight& weight, const float* x, int64_t rows, float* y,
   Workspace::Scope scope(context.workspace);
   const auto scratch =
       scope.take<float>(kShareScratchFloats * static_cast<size_t>(context.threads.count));
-  std::span<const uint32_t> x_pairs;
-  if (takes_pairs(plain, context))
-    x_pairs = take_row_pairs(scope, x, rows, n_inputs, context.threads);
-  parallel_for(
-      context.threads, static_cast<size_t>(columns * row_blocks), [&](size_t index, int worker) {
-        const int64_t column = static_cast<int64_t>(index) / row_blocks * width;
-        const int64_t row = static_cast<int64_t>(index) % row_blocks * kShareRows;
-        linear_share({.weight = &plain,
-                      .x = x + row * n_inputs,
-                      .x_pairs = x_pairs.empty() ? nullptr : x_pairs.data() + row * pairs(n_inputs),
-                      .y = y + row * n_outputs,
-                      .rows = std::min(kShareRows, rows - row),
-                      .begin = column,
-                      .end = std::min(n_outputs, column + width),
-                      .y_stride = n_outputs,
-                      .many_rows = context.many_rows},
-                     scratch.data() + kShareScratchFloats * static_cast<size_t>(worker));
-      });
+  const RowInputs x_rows(scope, x, rows, n_inputs, context, plain);
+  parallel_for(context.threads, static_cast<size_t>(columns * row_blocks),
+               [&](size_t index, int worker) {
+                 const int64_t column = static_cast<int64_t>(index) / row_blocks * width;
+                 const int64_t row = static_cast<int64_t>(index) % row_blocks * kShareRows;
+                 linear_share({.weight = &plain,
+                               .x = x_rows.row(row),
+                               .x_pairs = x_rows.pairs_of_row(plain, row),
+                               .y = y + row * n_outputs,
+                               .rows = std::min(kShareRows, rows - row),
+                               .begin = column,
+                               .end = std::min(n_outputs, column + width),
+                               .y_stride = n_outputs,
+                               .many_rows = context.many_rows},
+                              scratch.data() + kShareScratchFloats * static_cast<size_t>(worker));
+               });
 }
 
 }  // namespace qround::ops::cpu

@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "ops/cpu/bf16_pairs.h"
 #include "ops/cpu/input_gradient_share.h"
+#include "ops/cpu/row_inputs.h"
 #include "ops/linear.h"
 
 namespace qround::ops::cpu {
@@ -14,22 +14,19 @@ void linear_backward_input(const Weight& weight, const LinearBackwardInputArgs& 
   Workspace::Scope scope(context.workspace);
   const auto scratch =
       scope.take<float>(kInputShareScratchFloats * static_cast<size_t>(context.threads.count));
-  std::span<const uint32_t> dy_pairs;
-  if (takes_pairs(weight, context))
-    dy_pairs = take_row_pairs(scope, args.dy, args.rows, n_outputs, context.threads);
+  const RowInputs dy(scope, args.dy, args.rows, n_outputs, context, weight);
   const auto run = [&](size_t index, int worker) {
     const int64_t column = static_cast<int64_t>(index) / row_blocks * kInputShareWidth;
     const int64_t row = static_cast<int64_t>(index) % row_blocks * kInputShareRows;
-    input_gradient_share(
-        {.weight = &weight,
-         .dy = args.dy + row * n_outputs,
-         .dy_pairs = dy_pairs.empty() ? nullptr : dy_pairs.data() + row * pairs(n_outputs),
-         .dx = args.dx + row * n_inputs,
-         .rows = std::min(kInputShareRows, args.rows - row),
-         .begin = column,
-         .end = std::min(n_inputs, column + kInputShareWidth),
-         .add_to_dx = args.add_to_dx},
-        scratch.data() + kInputShareScratchFloats * static_cast<size_t>(worker));
+    input_gradient_share({.weight = &weight,
+                          .dy = dy.row(row),
+                          .dy_pairs = dy.pairs_of_row(weight, row),
+                          .dx = args.dx + row * n_inputs,
+                          .rows = std::min(kInputShareRows, args.rows - row),
+                          .begin = column,
+                          .end = std::min(n_inputs, column + kInputShareWidth),
+                          .add_to_dx = args.add_to_dx},
+                         scratch.data() + kInputShareScratchFloats * static_cast<size_t>(worker));
   };
   parallel_for(context.threads, static_cast<size_t>(columns * row_blocks), run);
 }

@@ -28,16 +28,18 @@ void few_rows_share(const DenseWeight& weight, const LinearShare& share) {
   const int64_t row_bytes = weight.k * static_cast<int64_t>(dtype_bytes(weight.dtype));
   const int64_t block = std::max<int64_t>(4, kCachedFloats / weight.k / 4 * 4);
   for (int64_t row = 0; row < share.rows; row += block)
-    multiply_dense_rows({.dtype = weight.dtype,
-                         .w = data + share.begin * row_bytes,
-                         .x = share.x + row * weight.k,
-                         .y = share.y + row * share.y_stride + share.begin,
-                         .rows = std::min(block, share.rows - row),
-                         .outputs = share.end - share.begin,
-                         .depth = weight.k,
-                         .w_stride = weight.k,
-                         .x_stride = weight.k,
-                         .y_stride = share.y_stride});
+    multiply_dense_rows(
+        {.dtype = weight.dtype,
+         .w = data + share.begin * row_bytes,
+         .x = share.x + row * weight.k,
+         .x_pairs = share.x_pairs == nullptr ? nullptr : share.x_pairs + row * pairs(weight.k),
+         .y = share.y + row * share.y_stride + share.begin,
+         .rows = std::min(block, share.rows - row),
+         .outputs = share.end - share.begin,
+         .depth = weight.k,
+         .w_stride = weight.k,
+         .x_stride = weight.k,
+         .y_stride = share.y_stride});
 }
 
 void few_rows_share(const Int4Weight& weight, const LinearShare& share) {
@@ -89,7 +91,7 @@ void many_rows_share(const Weight& weight, const LinearShare& share, float* stri
     }
 }
 
-void pairs_share(const DenseWeight& weight, const LinearShare& share, uint32_t* strip) {
+void many_rows_pairs_share(const DenseWeight& weight, const LinearShare& share, uint32_t* strip) {
   const int64_t depth = pairs(weight.k);
   for (int64_t k = 0; k < depth; k += kStripDepth)
     for (int64_t n = share.begin; n < share.end; n += kStripWidth) {
@@ -121,10 +123,9 @@ int64_t share_width(int64_t n_outputs) { return n_outputs >= 2048 ? 256 : 128; }
 
 void linear_share(const LinearShare& share, float* scratch) {
   if (const auto* dense = std::get_if<DenseWeight>(share.weight)) {
-    if (share.x_pairs != nullptr)
-      return pairs_share(*dense, share, reinterpret_cast<uint32_t*>(scratch));
-    if (share.many_rows) return many_rows_share(*dense, share, scratch);
-    return few_rows_share(*dense, share);
+    if (!share.many_rows) return few_rows_share(*dense, share);
+    if (share.x_pairs == nullptr) return many_rows_share(*dense, share, scratch);
+    return many_rows_pairs_share(*dense, share, reinterpret_cast<uint32_t*>(scratch));
   }
   const auto& int4 = std::get<Int4Weight>(*share.weight);
   if (share.rows <= kFewInt4Rows && has_word_groups(int4)) return few_rows_share(int4, share);

@@ -8,6 +8,7 @@
 #include "ops/cpu/int4_groups.h"
 #include "ops/cpu/linear_share.h"
 #include "ops/cpu/row_blocks.h"
+#include "ops/cpu/row_inputs.h"
 #include "ops/cpu/swiglu_values.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -58,7 +59,6 @@ void for_each_share(Threads threads, const ExpertGrouping& grouping, int64_t n_o
 
 // The experts' inner values silu(gate) * up for all choices, and scratch for the shares.
 struct Buffers {
-  std::span<float> x;      // [T * A, H] sorted by expert
   std::span<float> inner;  // [T * A, I]
   std::span<float> up;     // [T * A, I]
   std::span<float> y;      // [T * A, H]
@@ -70,25 +70,27 @@ struct Buffers {
   }
 };
 
-void gather_inputs(const ExpertsArgs& args, const ExpertGrouping& grouping, const Buffers& buffers,
+// x [T * A, H], sorted by expert.
+void gather_inputs(const ExpertsArgs& args, const ExpertGrouping& grouping, float* x,
                    Threads threads) {
   const int64_t n_choices = args.tokens * args.n_chosen;
   for_row_blocks(threads, n_choices, args.hidden, [&](int64_t begin, int64_t end) {
     for (int64_t place = begin; place < end; ++place) {
       const int64_t token = grouping.choice_at[static_cast<size_t>(place)] / args.n_chosen;
-      std::copy_n(args.x + token * args.hidden, args.hidden,
-                  buffers.x.data() + place * args.hidden);
+      std::copy_n(args.x + token * args.hidden, args.hidden, x + place * args.hidden);
     }
   });
 }
 
 void inner_share(const ExpertsArgs& args, const ExpertGrouping::Group& group, int64_t width,
-                 int64_t begin, int64_t end, const Buffers& buffers, int worker) {
+                 int64_t begin, int64_t end, const RowInputs& x, const Buffers& buffers,
+                 int worker) {
   const SwigluWeights& expert = args.expert_weights[group.expert];
   const Weight gate_weight = without_trivial_g_idx(expert.gate);
   const Weight up_weight = without_trivial_g_idx(expert.up);
   LinearShare share{.weight = &gate_weight,
-                    .x = buffers.x.data() + group.begin * args.hidden,
+                    .x = x.row(group.begin),
+                    .x_pairs = x.pairs_of_row(gate_weight, group.begin),
                     .y = buffers.inner.data() + group.begin * width,
                     .rows = group.end - group.begin,
                     .begin = begin,
@@ -97,6 +99,7 @@ void inner_share(const ExpertsArgs& args, const ExpertGrouping::Group& group, in
                     .many_rows = buffers.many_rows};
   linear_share(share, buffers.scratch_of(worker));
   share.weight = &up_weight;
+  share.x_pairs = x.pairs_of_row(up_weight, group.begin);
   share.y = buffers.up.data() + group.begin * width;
   linear_share(share, buffers.scratch_of(worker));
   for (int64_t row = group.begin; row < group.end; ++row) {
@@ -105,11 +108,12 @@ void inner_share(const ExpertsArgs& args, const ExpertGrouping::Group& group, in
   }
 }
 
-void down_share(const ExpertsArgs& args, const ExpertGrouping::Group& group, int64_t width,
-                int64_t begin, int64_t end, const Buffers& buffers, int worker) {
+void down_share(const ExpertsArgs& args, const ExpertGrouping::Group& group, int64_t begin,
+                int64_t end, const RowInputs& inner, const Buffers& buffers, int worker) {
   const Weight weight = without_trivial_g_idx(args.expert_weights[group.expert].down);
   linear_share({.weight = &weight,
-                .x = buffers.inner.data() + group.begin * width,
+                .x = inner.row(group.begin),
+                .x_pairs = inner.pairs_of_row(weight, group.begin),
                 .y = buffers.y.data() + group.begin * args.hidden,
                 .rows = group.end - group.begin,
                 .begin = begin,
@@ -161,21 +165,24 @@ void experts(const ExpertsArgs& args, const OpContext& context) {
   if (context.activations == Activations::int8 && experts_take_int8_inputs(args, grouping))
     return experts_int8(args, grouping, context);
   const int64_t width = outputs(args.expert_weights[grouping.groups[0].expert].gate);
-  const Buffers buffers{.x = scope.take<float>(n_choices * hidden),
-                        .inner = scope.take<float>(n_choices * static_cast<size_t>(width)),
+  const auto gathered = scope.take<float>(n_choices * hidden);
+  const Buffers buffers{.inner = scope.take<float>(n_choices * static_cast<size_t>(width)),
                         .up = scope.take<float>(n_choices * static_cast<size_t>(width)),
                         .y = scope.take<float>(n_choices * hidden),
                         .scratch = scope.take<float>(kShareScratchFloats *
                                                      static_cast<size_t>(context.threads.count)),
                         .many_rows = context.many_rows};
-  gather_inputs(args, grouping, buffers, context.threads);
+  gather_inputs(args, grouping, gathered.data(), context.threads);
+  const auto rows = static_cast<int64_t>(n_choices);
+  const RowInputs x(scope, gathered.data(), rows, args.hidden, context);
   for_each_share(context.threads, grouping, width,
                  [&](const ExpertGrouping::Group& group, int64_t begin, int64_t end, int worker) {
-                   inner_share(args, group, width, begin, end, buffers, worker);
+                   inner_share(args, group, width, begin, end, x, buffers, worker);
                  });
+  const RowInputs inner(scope, buffers.inner.data(), rows, width, context);
   for_each_share(context.threads, grouping, args.hidden,
                  [&](const ExpertGrouping::Group& group, int64_t begin, int64_t end, int worker) {
-                   down_share(args, group, width, begin, end, buffers, worker);
+                   down_share(args, group, begin, end, inner, buffers, worker);
                  });
   const auto add_up = HWY_DYNAMIC_DISPATCH(weighted_sum);
   for_row_blocks(

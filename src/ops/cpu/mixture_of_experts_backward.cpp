@@ -9,11 +9,11 @@
 #include <tuple>
 #include <vector>
 
-#include "ops/cpu/bf16_pairs.h"
 #include "ops/cpu/input_gradient_share.h"
 #include "ops/cpu/int4_groups.h"
 #include "ops/cpu/linear_share.h"
 #include "ops/cpu/row_blocks.h"
+#include "ops/cpu/row_inputs.h"
 #include "ops/cpu/swiglu_values.h"
 #include "ops/mixture_of_experts.h"
 
@@ -166,29 +166,6 @@ std::span<float> take(Workspace::Scope& scope, int64_t count) {
   return scope.take<float>(static_cast<size_t>(count));
 }
 
-// Rows of one wave's experts as its products read them: as they are, and in BF16 pairs where the
-// context has that.
-struct WaveInputs {
-  const float* rows = nullptr;        // [rows, width]
-  std::span<const uint32_t> rounded;  // [rows, pairs(width)], or empty
-  int64_t width = 0;
-
-  const float* row(int64_t index) const { return rows + index * width; }
-  // Null where `weight` takes rows as they are.
-  const uint32_t* pairs_of_row(const Weight& weight, const OpContext& context,
-                               int64_t index) const {
-    return takes_pairs(weight, context) ? rounded.data() + index * pairs(width) : nullptr;
-  }
-};
-
-WaveInputs wave_inputs(Workspace::Scope& scope, const float* rows, int64_t count, int64_t width,
-                       const OpContext& context) {
-  WaveInputs inputs{.rows = rows, .rounded = {}, .width = width};
-  if (context.activations == Activations::bf16)
-    inputs.rounded = take_row_pairs(scope, rows, count, width, context.threads);
-  return inputs;
-}
-
 void forward_wave(const GroupedExpertsArgs& args, const Wave& wave, std::span<float> rows,
                   std::span<float> hidden, std::span<float> scratch, const OpContext& context) {
   const int64_t width = outputs(args.expert_weights[0].gate);
@@ -202,12 +179,12 @@ void forward_wave(const GroupedExpertsArgs& args, const Wave& wave, std::span<fl
     });
   };
   // y: the first of the wave's rows of outputs.
-  const auto project = [&](const Share& s, const Weight& weight, const WaveInputs& x, float* y,
+  const auto project = [&](const Share& s, const Weight& weight, const RowInputs& x, float* y,
                            float* of_worker) {
     const Weight plain = without_trivial_g_idx(weight);
     linear_share({.weight = &plain,
                   .x = x.row(s.row),
-                  .x_pairs = x.pairs_of_row(plain, context, s.row),
+                  .x_pairs = x.pairs_of_row(plain, s.row),
                   .y = y + s.row * outputs(plain),
                   .rows = s.rows,
                   .begin = s.begin,
@@ -220,7 +197,7 @@ void forward_wave(const GroupedExpertsArgs& args, const Wave& wave, std::span<fl
   float* up = args.up + wave.first * width;
 
   of_wave.gather(args.x, rows.data());
-  const WaveInputs x = wave_inputs(scope, rows.data(), wave.rows(), args.hidden, context);
+  const RowInputs x(scope, rows.data(), wave.rows(), args.hidden, context);
   run(width, [&](const Share& s, float* of_worker) {
     const SwigluWeights& expert = args.expert_weights[static_cast<size_t>(s.expert)];
     project(s, expert.gate, x, gate, of_worker);
@@ -230,7 +207,7 @@ void forward_wave(const GroupedExpertsArgs& args, const Wave& wave, std::span<fl
       swiglu_values(gate + at, up + at, s.end - s.begin, hidden.data() + at);
     }
   });
-  const WaveInputs inner = wave_inputs(scope, hidden.data(), wave.rows(), width, context);
+  const RowInputs inner(scope, hidden.data(), wave.rows(), width, context);
   // The gathered inputs are used up; the outputs take their place.
   run(args.hidden, [&](const Share& s, float* of_worker) {
     project(s, args.expert_weights[static_cast<size_t>(s.expert)].down, inner, rows.data(),
@@ -289,11 +266,11 @@ void backward_wave(const GroupedExpertsBackwardArgs& args, const Wave& wave, con
             r.scratch.data() + kInputShareScratchFloats * static_cast<size_t>(worker));
     });
   };
-  const auto product = [&](const Share& s, const Weight& weight, const WaveInputs& dy, float* dx,
+  const auto product = [&](const Share& s, const Weight& weight, const RowInputs& dy, float* dx,
                            bool add_to_dx, float* of_worker) {
     input_gradient_share({.weight = &weight,
                           .dy = dy.row(s.row),
-                          .dy_pairs = dy.pairs_of_row(weight, context, s.row),
+                          .dy_pairs = dy.pairs_of_row(weight, s.row),
                           .dx = dx + s.row * inputs(weight),
                           .rows = s.rows,
                           .begin = s.begin,
@@ -307,7 +284,7 @@ void backward_wave(const GroupedExpertsBackwardArgs& args, const Wave& wave, con
   of_wave.gather(args.x, r.x.data());
   of_wave.gather(args.d_out, r.d_out.data());
   Workspace::Scope scope(context.workspace);
-  const WaveInputs d_out = wave_inputs(scope, r.d_out.data(), wave.rows(), args.hidden, context);
+  const RowInputs d_out(scope, r.d_out.data(), wave.rows(), args.hidden, context);
   run(width, [&](const Share& s, float* of_worker) {
     product(s, args.expert_weights[static_cast<size_t>(s.expert)].down, d_out, r.hidden.data(),
             false, of_worker);
@@ -320,8 +297,8 @@ void backward_wave(const GroupedExpertsBackwardArgs& args, const Wave& wave, con
                                     up + row * width, r.hidden.data() + row * width);
     }
   });
-  const WaveInputs d_gate = wave_inputs(scope, gate, wave.rows(), width, context);
-  const WaveInputs d_up = wave_inputs(scope, up, wave.rows(), width, context);
+  const RowInputs d_gate(scope, gate, wave.rows(), width, context);
+  const RowInputs d_up(scope, up, wave.rows(), width, context);
   run(args.hidden, [&](const Share& s, float* of_worker) {
     const SwigluWeights& expert = args.expert_weights[static_cast<size_t>(s.expert)];
     product(s, expert.gate, d_gate, r.dx.data(), false, of_worker);

@@ -18,6 +18,18 @@ HWY_BEFORE_NAMESPACE();
 namespace qround::ops::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// Pairs from BF16 numbers, which may begin at any of them.
+template <class Tag>
+HWY_INLINE hn::Vec<hn::Rebind<uint32_t, Tag>> load_halves(Tag, const uint16_t* from) {
+  const hn::Rebind<uint32_t, Tag> words;
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Set(words, from[0] | uint32_t{from[1]} << 16);
+#else
+  const hn::Repartition<uint16_t, decltype(words)> halves;
+  return hn::BitCast(words, hn::LoadU(halves, from));
+#endif
+}
+
 struct F32Arithmetic {
   using Element = float;
   template <class Tag>
@@ -46,18 +58,18 @@ struct PairArithmetic {
   };
 
   template <class Tag>
-  HWY_INLINE static Operand<Tag> split(Tag d, hn::Vec<hn::Rebind<uint32_t, Tag>> pairs) {
+  HWY_INLINE static Operand<Tag> of_pairs(Tag d, hn::Vec<hn::Rebind<uint32_t, Tag>> pairs) {
     const hn::Rebind<uint32_t, Tag> words;
     return {hn::BitCast(d, hn::ShiftLeft<16>(pairs)),
             hn::BitCast(d, hn::And(pairs, hn::Set(words, 0xFFFF0000u)))};
   }
   template <class Tag>
   HWY_INLINE static Operand<Tag> load(Tag d, const uint32_t* from) {
-    return split(d, hn::LoadU(hn::Rebind<uint32_t, Tag>(), from));
+    return of_pairs(d, hn::LoadU(hn::Rebind<uint32_t, Tag>(), from));
   }
   template <class Tag>
   HWY_INLINE static Operand<Tag> broadcast(Tag d, uint32_t pair) {
-    return split(d, hn::Set(hn::Rebind<uint32_t, Tag>(), pair));
+    return of_pairs(d, hn::Set(hn::Rebind<uint32_t, Tag>(), pair));
   }
   template <class Vector, class Pairs>
   HWY_INLINE static Vector add(Vector sum, const Pairs& x, const Pairs& b) {
@@ -73,6 +85,10 @@ struct Avx512PairArithmetic {
   template <class Tag>
   using Operand = hn::Vec<hn::Rebind<uint32_t, Tag>>;
 
+  template <class Tag>
+  HWY_INLINE static Operand<Tag> of_pairs(Tag, Operand<Tag> pairs) {
+    return pairs;
+  }
   template <class Tag>
   HWY_INLINE static Operand<Tag> load(Tag, const uint32_t* from) {
     return hn::LoadU(hn::Rebind<uint32_t, Tag>(), from);

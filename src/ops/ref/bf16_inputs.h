@@ -11,8 +11,7 @@ namespace qround::ops::ref {
 
 inline bool reads_bf16_inputs(const Weight& weight, const OpContext& context) {
   const auto* dense = std::get_if<DenseWeight>(&weight);
-  return context.activations == Activations::bf16 && dense != nullptr &&
-         dense->dtype == DType::bf16;
+  return context.activations != Activations::f32 && dense != nullptr && dense->dtype == DType::bf16;
 }
 
 inline float operand(float value, bool bf16) {
