@@ -14,6 +14,7 @@
 #include "cli/model_location.h"
 #include "cli/op_meter.h"
 #include "cli/read_speed.h"
+#include "cli/text_model.h"
 #include "model/model.h"
 
 namespace qround {
@@ -267,7 +268,7 @@ int run(const Options& options) {
   const auto directory = model_directory(options.directory);
   PeakMemory memory;
   const Stopwatch load;
-  const Model model = Model::load(std::make_shared<Checkpoint>(Checkpoint::open(directory)));
+  const Model model = load_model(directory, options.compute);
   const double load_seconds = load.seconds();
   if (options.prompt + options.decode + 1 > model.config().max_positions)
     throw Error("prompt and decoded tokens are more than the model's context")
@@ -343,7 +344,7 @@ std::function<int()> setup_bench_command(CLI::App& app) {
                  "random text is hard to draft")
       ->check(CLI::ExistingFile);
   app.add_flag("--json", options->json, "Print JSON");
-  add_exact_option(app, options->compute);
+  add_int8_options(app, options->compute);
   add_compute_options(app, options->compute);
   return [options] { return run(*options); };
 }

@@ -107,7 +107,7 @@ class Conversation {
  public:
   Conversation(const Options& options, const std::filesystem::path& directory)
       : options_(options),
-        text_model_(TextModel::load(directory)),
+        text_model_(TextModel::load(directory, options.compute)),
         template_(ChatTemplate::load(directory)),
         engine_(text_model_.model, ops::select_host_backend(options.compute.backend),
                 {.context = options.context,
@@ -199,7 +199,7 @@ std::function<int()> setup_chat_command(CLI::App& app) {
   add_draft_options(app, options->drafts);
   add_sampling_options(app, options->sampling);
   add_compute_options(app, options->compute);
-  add_exact_option(app, options->compute);
+  add_int8_options(app, options->compute);
   return [options] { return run(*options); };
 }
 

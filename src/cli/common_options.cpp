@@ -19,11 +19,16 @@ void add_compute_options(CLI::App& app, ComputeOptions& options) {
                  "Operations to run with (see `qround info`); default: the best one");
 }
 
-void add_exact_option(CLI::App& app, ComputeOptions& options) {
+void add_int8_options(CLI::App& app, ComputeOptions& options) {
   options.activations = ops::Activations::int8;
-  app.add_flag_callback(
+  CLI::Option* exact = app.add_flag_callback(
       "--exact", [&options] { options.activations = ops::Activations::f32; },
-      "Give int4 maps their inputs in f32, not rounded to 8 bits: the reference's logits, slower");
+      "Give linear maps their inputs in f32, not rounded to 8 bits (int4 maps) and BF16: the "
+      "reference's logits, slower");
+  app.add_flag("--int8-copies", options.int8_copies,
+               "Hold lm_head, shared experts and other BF16 maps as int8 in memory: less to read "
+               "for each token")
+      ->excludes(exact);
 }
 
 void add_sampling_options(CLI::App& app, SamplingFlags& flags) {

@@ -19,6 +19,7 @@ struct ComputeOptions {
   int threads = 0;  // 0: all
   std::string backend;
   ops::Activations activations = ops::Activations::f32;
+  bool int8_copies = false;  // of the maps a checkpoint keeps in BF16
 
   Threads thread_count() const;
   ops::OpContext context(ops::Workspace& workspace) const {
@@ -26,8 +27,9 @@ struct ComputeOptions {
   }
 };
 void add_compute_options(CLI::App& app, ComputeOptions& options);
-// For commands that answer: int4 maps take 8-bit inputs unless --exact is given.
-void add_exact_option(CLI::App& app, ComputeOptions& options);
+// For commands that answer: int4 maps take 8-bit inputs unless --exact is given, BF16 maps are read
+// as they are unless --int8-copies is.
+void add_int8_options(CLI::App& app, ComputeOptions& options);
 
 // Sampling as given on the command line; what is not given comes from the model's
 // generation_config.json.

@@ -52,7 +52,7 @@ Json answer_json(const Answer& answer) {
 
 int run(const Options& options) {
   const std::filesystem::path directory = model_directory(options.directory);
-  const TextModel text_model = TextModel::load(directory);
+  const TextModel text_model = TextModel::load(directory, options.compute);
   const std::string given = read_prompt(options);
   if (given.empty()) throw Error("the prompt is empty").hint("give a text with -p or --file");
   const std::string prompt = options.chat ? as_chat(directory, given, options.thinking) : given;
@@ -106,7 +106,7 @@ std::function<int()> setup_generate_command(CLI::App& app) {
   add_draft_options(app, options->drafts);
   add_sampling_options(app, options->sampling);
   add_compute_options(app, options->compute);
-  add_exact_option(app, options->compute);
+  add_int8_options(app, options->compute);
   return [options] { return run(*options); };
 }
 

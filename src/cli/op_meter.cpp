@@ -17,6 +17,9 @@ int64_t bytes_of(const ops::Int4Weight& w) {
   const int64_t groups = (w.k + w.group_size - 1) / w.group_size;
   return w.n * w.k / 2 + groups * (w.n * 2 + (w.n + 7) / 8 * 4);
 }
+int64_t bytes_of(const ops::Int8Weight& w) {
+  return w.n * w.k + w.n * (w.k / w.group_size) * int64_t{sizeof(float)};
+}
 int64_t bytes_of(const ops::Weight& weight) {
   return std::visit([](const auto& w) { return bytes_of(w); }, weight);
 }

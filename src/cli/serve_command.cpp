@@ -92,9 +92,10 @@ int run(Options& options) {
   const std::filesystem::path directory = model_directory(options.directory);
   const std::atomic<bool>& interrupted = interrupt_flag();
   server::Application application(application_options(options));
-  TextModel text_model = TextModel::load(directory);
+  TextModel text_model = TextModel::load(directory, options.compute);
   options.engine.drafts = options.drafts.resolve();
   options.engine.threads = options.compute.thread_count();
+  options.engine.activations = options.compute.activations;
   Engine engine(text_model.model, ops::select_host_backend(options.compute.backend),
                 options.engine);
   const auto tries = std::make_shared<server::TokenTries>(text_model.tokenizer);
@@ -186,6 +187,7 @@ std::function<int()> setup_serve_command(CLI::App& app) {
   add_draft_options(app, options->drafts);
   add_sampling_options(app, options->sampling);
   add_compute_options(app, options->compute);
+  add_int8_options(app, options->compute);
   name_variables(app);
   return [options] { return run(*options); };
 }

@@ -23,8 +23,14 @@ std::vector<int32_t> eos_tokens(const Json& generation_config, const Json& confi
 
 }  // namespace
 
-TextModel TextModel::load(const std::filesystem::path& directory) {
+Model load_model(const std::filesystem::path& directory, const ComputeOptions& options) {
   Model model = Model::load(std::make_shared<Checkpoint>(Checkpoint::open(directory)));
+  if (options.int8_copies) model.use_int8_copies(options.thread_count());
+  return model;
+}
+
+TextModel TextModel::load(const std::filesystem::path& directory, const ComputeOptions& options) {
+  Model model = load_model(directory, options);
   Json generation_config = Json::object();
   const std::filesystem::path path = directory / "generation_config.json";
   if (std::filesystem::exists(path)) generation_config = Json::parse_file(path);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "cli/common_options.h"
 #include "model/model.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
@@ -21,7 +22,10 @@ struct TextModel {
   Json generation_config;            // an empty object when the directory has none
   std::vector<int32_t> stop_tokens;  // its eos_token_id, or config.json's
 
-  static TextModel load(const std::filesystem::path& directory);
+  static TextModel load(const std::filesystem::path& directory, const ComputeOptions& options = {});
 };
+
+// The network of a directory, with the copies that `options` ask for.
+Model load_model(const std::filesystem::path& directory, const ComputeOptions& options);
 
 }  // namespace qround

@@ -54,6 +54,7 @@ MemoryPlan plan_memory(const Model& model, const EngineOptions& options) {
     plan.sequence_bytes += floats(2 * (DraftOptions::kMaxDepth + 1) * tentative_floats(config));
   }
   plan.sequences = static_cast<uint64_t>(options.max_sequences);
+  plan.int8_copy_bytes = model.int8_copy_bytes();
   plan.kv_page_bytes = kv_page_bytes(config, drafts);
   plan.scratch_bytes = scratch_bytes(config, options);
   if (drafts && options.drafts.int4_head)
@@ -118,7 +119,10 @@ std::string MemoryPlan::text() const {
       megabytes(weights_mapped_bytes), megabytes(sequences * sequence_bytes), sequences,
       megabytes(sequence_bytes), megabytes(kv_pages * kv_page_bytes), kv_pages, kKvPageTokens,
       megabytes(kv_page_bytes), megabytes(prefix_cache_bytes), megabytes(scratch_bytes),
-      draft_head_bytes == 0 ? "" : "\ndraft head  " + megabytes(draft_head_bytes) + " (int4 copy)");
+      (draft_head_bytes == 0 ? ""
+                             : "\ndraft head  " + megabytes(draft_head_bytes) + " (int4 copy)") +
+          (int8_copy_bytes == 0 ? ""
+                                : "\nint8 copies " + megabytes(int8_copy_bytes) + " of BF16 maps"));
 }
 
 }  // namespace qround

@@ -45,6 +45,7 @@ struct MemoryPlan {
   uint64_t prefix_cache_bytes = 0;  // most it may hold; keys and values lie in kv_pages
   uint64_t scratch_bytes = 0;       // of a pass, about
   uint64_t draft_head_bytes = 0;
+  uint64_t int8_copy_bytes = 0;  // of BF16 maps, see Model::use_int8_copies
 
   // Tokens that one request may have if nobody else runs.
   int64_t context_tokens() const;

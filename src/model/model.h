@@ -10,6 +10,7 @@
 
 #include "model/block.h"
 #include "model/block_weights.h"
+#include "model/int8_copy.h"
 #include "model/model_config.h"
 #include "model/mtp_input.h"
 #include "model/sequence_state.h"
@@ -31,6 +32,11 @@ class Model {
   // The checkpoint may be BF16, F16, F32 or int4, experts fused or not. Throws Error listing what
   // does not fit.
   static Model load(std::shared_ptr<const Checkpoint> checkpoint);
+
+  // Takes copies in int8 of the maps that are BF16, but for routed experts, routers and maps of few
+  // outputs: half the bytes to read, for Activations::int8. Once, before anything runs.
+  void use_int8_copies(Threads threads);
+  uint64_t int8_copy_bytes() const;
 
   const ModelConfig& config() const { return config_; }
   const TensorTable& table() const { return table_; }
@@ -86,6 +92,7 @@ class Model {
   std::vector<BlockWeights> blocks_;
   std::vector<float> final_norm_;  // [H]
   std::optional<MtpWeights> mtp_;
+  std::vector<Int8Copy> int8_copies_;
 };
 
 }  // namespace qround

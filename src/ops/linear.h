@@ -14,7 +14,7 @@ namespace qround::ops {
 // the integer nearest to x[k] * (127 / max |x[k]|) (ties to even; a group of zeros, or of numbers
 // below 1e-30, is zero). Products of codes and a are summed exactly, those of groups in f32.
 // Weights whose groups are shuffled (g_idx), longer than 256 inputs or no multiple of 8 take x as
-// it is.
+// it is. An int8 weight reads x rounded in the same way.
 //
 // With Activations::bf16 and int8 a map with a BF16 weight reads x, and its gradient dy, rounded to
 // BF16 (ties to even); sums are f32. Other weights take x as it is.

@@ -29,7 +29,18 @@ struct Int4Weight {
   int zero_offset = 1;  // 1: zeros are stored minus one (GPTQ v1); 0: as they are (v2)
 };
 
-using Weight = std::variant<DenseWeight, Int4Weight>;
+// A copy in memory, never in a file: W[n][k] = scales[n][k / group_size] * code. Of every eight
+// inputs the codes of the even ones come first, as kernels lay out inputs rounded to int8.
+struct Int8Weight {
+  const int8_t* codes = nullptr;           // [N, K], -127 to 127
+  const float* scales = nullptr;           // [N, K / group_size]
+  int64_t n = 0, k = 0, group_size = 128;  // K a multiple of it, it a multiple of 64
+
+  // Where input k of a row stands.
+  static constexpr int64_t place(int64_t k) { return k / 8 * 8 + k % 2 * 4 + k % 8 / 2; }
+};
+
+using Weight = std::variant<DenseWeight, Int4Weight, Int8Weight>;
 
 inline int64_t outputs(const Weight& weight) {
   return std::visit([](const auto& w) { return w.n; }, weight);

@@ -44,7 +44,15 @@ class WeightOnBackend {
     weight_ = on_backend;
   }
 
+  void copy(const Int8Weight& w, const Memory& memory) {
+    int8_ = copy_of(w.codes, w.n * w.k, memory);
+    int8_scales_ = copy_of(w.scales, w.n * (w.k / w.group_size), memory);
+    weight_ = Int8Weight{int8_.data(), int8_scales_.data(), w.n, w.k, w.group_size};
+  }
+
   Buffer<std::byte> dense_;
+  Buffer<int8_t> int8_;
+  Buffer<float> int8_scales_;
   Buffer<uint32_t> codes_, zeros_;
   Buffer<uint16_t> scales_;
   Buffer<int32_t> g_idx_;

@@ -57,6 +57,10 @@ void linear(const Weight& weight, const float* x, int64_t rows, float* y,
   if (const auto* int4 = std::get_if<Int4Weight>(&plain);
       context.activations == Activations::int8 && int4 != nullptr && takes_int8_inputs(*int4))
     return linear_int8(*int4, x, rows, y, context);
+  if (const auto* int8 = std::get_if<Int8Weight>(&plain)) {
+    if (context.activations == Activations::int8) return linear_int8(*int8, x, rows, y, context);
+    return ref::linear(weight, x, rows, y, context);  // such copies are made for int8 inputs
+  }
   const int64_t n_outputs = outputs(weight), n_inputs = inputs(weight);
   const int64_t width = share_width(n_outputs);
   const int64_t columns = (n_outputs + width - 1) / width;

@@ -4,6 +4,7 @@
 
 #include "ops/cpu/int4_int8.h"
 #include "ops/cpu/int8_inputs.h"
+#include "ops/cpu/int8_rows.h"
 #include "ops/cpu/row_blocks.h"
 
 namespace qround::ops::cpu {
@@ -84,16 +85,43 @@ void tile(const Int4Weight& weight, const Int8Inputs& inputs, float* y, const Op
                });
 }
 
+template <class Weight>
+Int8Inputs round_inputs(const Weight& weight, const float* x, int64_t rows, Threads threads,
+                        Workspace::Scope& scope) {
+  const Int8Inputs inputs = take_int8_inputs(scope, rows, weight.k, weight.group_size);
+  for_row_blocks(threads, rows, weight.k, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) round_to_int8(x + row * weight.k, row, inputs);
+  });
+  return inputs;
+}
+
 }  // namespace
+
+void linear_int8(const Int8Weight& weight, const float* x, int64_t rows, float* y,
+                 const OpContext& context) {
+  constexpr int64_t kOutputs = 64;
+  Workspace::Scope scope(context.workspace);
+  const Int8Inputs inputs = round_inputs(weight, x, rows, context.threads, scope);
+  const int64_t columns = (weight.n + kOutputs - 1) / kOutputs;
+  const int64_t blocks = (rows + kTileRows - 1) / kTileRows;
+  parallel_for(context.threads, static_cast<size_t>(columns * blocks), [&](size_t task, int) {
+    const int64_t begin = static_cast<int64_t>(task) / blocks * kOutputs;
+    const int64_t row = static_cast<int64_t>(task) % blocks * kTileRows;
+    multiply_int8_rows({.weight = &weight,
+                        .inputs = &inputs,
+                        .first_row = row,
+                        .rows = std::min(kTileRows, rows - row),
+                        .begin = begin,
+                        .end = std::min(weight.n, begin + kOutputs),
+                        .y = y});
+  });
+}
 
 void linear_int8(const Int4Weight& weight, const float* x, int64_t rows, float* y,
                  const OpContext& context) {
   if (rows == 0) return;
   Workspace::Scope scope(context.workspace);
-  const Int8Inputs inputs = take_int8_inputs(scope, rows, weight.k, weight.group_size);
-  for_row_blocks(context.threads, rows, weight.k, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) round_to_int8(x + row * weight.k, row, inputs);
-  });
+  const Int8Inputs inputs = round_inputs(weight, x, rows, context.threads, scope);
   if (rows <= kStreamedRows) return stream(weight, inputs, y, context, scope);
   tile(weight, inputs, y, context, scope);
 }

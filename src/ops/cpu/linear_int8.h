@@ -7,6 +7,8 @@
 namespace qround::ops::cpu {
 
 // weight: takes_int8_inputs. x [rows, K], y [rows, N].
+void linear_int8(const Int8Weight& weight, const float* x, int64_t rows, float* y,
+                 const OpContext& context);
 void linear_int8(const Int4Weight& weight, const float* x, int64_t rows, float* y,
                  const OpContext& context);
 

@@ -26,4 +26,11 @@ __device__ inline float weight_value(const Int4Weight& weight, int64_t index) {
   return __fmul_rn(f16_value(weight.scales[group * weight.n + n]), static_cast<float>(code - zero));
 }
 
+__device__ inline float weight_value(const Int8Weight& weight, int64_t index) {
+  const int64_t n = index / weight.k, k = index % weight.k;
+  const float scale = weight.scales[n * (weight.k / weight.group_size) + k / weight.group_size];
+  const int64_t place = k / 8 * 8 + k % 2 * 4 + k % 8 / 2;  // Int8Weight::place
+  return __fmul_rn(scale, static_cast<float>(weight.codes[n * weight.k + place]));
+}
+
 }  // namespace qround::ops::cuda

@@ -9,11 +9,15 @@
 namespace qround::ops::ref {
 namespace {
 
-bool reads_rounded_inputs(const Int4Weight& weight) {
+// The groups in which a weight reads its inputs rounded to int8; 0: as they are.
+int64_t int8_group(const DenseWeight&) { return 0; }
+int64_t int8_group(const Int8Weight& weight) { return weight.group_size; }
+int64_t int8_group(const Int4Weight& weight) {
   bool shuffled = false;
   for (int64_t k = 0; weight.g_idx != nullptr && k < weight.k; ++k)
     shuffled = shuffled || weight.g_idx[k] != k / weight.group_size;
-  return !shuffled && weight.group_size % 8 == 0 && weight.group_size <= 256;
+  return !shuffled && weight.group_size % 8 == 0 && weight.group_size <= 256 ? weight.group_size
+                                                                             : 0;
 }
 
 void round_group(const float* x, int64_t count, float* rounded) {
@@ -40,12 +44,12 @@ void linear(const Weight& weight, const float* x, int64_t rows, float* y,
   const int64_t n_outputs = outputs(weight), n_inputs = inputs(weight);
   Workspace::Scope scope(context.workspace);
   const auto w = scope.take<float>(static_cast<size_t>(n_inputs));
-  const auto* int4 = std::get_if<Int4Weight>(&weight);
-  if (context.activations == Activations::int8 && int4 != nullptr && reads_rounded_inputs(*int4)) {
+  const int64_t group = std::visit([](const auto& format) { return int8_group(format); }, weight);
+  if (context.activations == Activations::int8 && group > 0) {
     const auto rounded = scope.take<float>(static_cast<size_t>(rows * n_inputs));
     for (int64_t t = 0; t < rows; ++t)
-      for (int64_t k = 0; k < n_inputs; k += int4->group_size)
-        round_group(x + t * n_inputs + k, std::min(int4->group_size, n_inputs - k),
+      for (int64_t k = 0; k < n_inputs; k += group)
+        round_group(x + t * n_inputs + k, std::min(group, n_inputs - k),
                     rounded.data() + t * n_inputs + k);
     x = rounded.data();
   }

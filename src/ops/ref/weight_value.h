@@ -33,4 +33,9 @@ inline float weight_value(const Int4Weight& weight, int64_t n, int64_t k) {
   return f16_to_f32(weight.scales[group * weight.n + n]) * static_cast<float>(code - zero);
 }
 
+inline float weight_value(const Int8Weight& weight, int64_t n, int64_t k) {
+  const float scale = weight.scales[n * (weight.k / weight.group_size) + k / weight.group_size];
+  return scale * static_cast<float>(weight.codes[n * weight.k + Int8Weight::place(k)]);
+}
+
 }  // namespace qround::ops::ref
