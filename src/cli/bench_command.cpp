@@ -47,83 +47,107 @@ class Stopwatch {
 struct Case {
   int64_t batch = 0;
   double prefill_seconds = 0, decode_seconds = 0;
+  double prefill_metered_seconds = 0, decode_metered_seconds = 0;  // of the run that gave the parts
   double plain_read = 0;  // bytes per second, the better of before and after
   PartTotals prefill, decode;
 };
 
-// Runs sequences of random tokens side by side.
+// Runs sequences of random tokens side by side. On the host the operations measure themselves while
+// the whole is measured; a device does not wait between operations then and repeats recorded
+// passes, so that operations are measured in a second run.
 class CaseRun {
  public:
-  CaseRun(const Model& model, const Executor& executor, OpMeter& meter, const Options& options)
-      : model_(model), executor_(executor), meter_(meter), options_(options) {}
+  CaseRun(const Model& model, const Executor& executor, const Options& options)
+      : model_(model),
+        executor_(executor),
+        meter_(executor.ops),
+        metered_{.ops = meter_.table(), .context = executor.context},
+        options_(options) {}
 
   Case run(int64_t batch, const ReadSpeed& read_speed) {
+    if (model_.memory().is_host) return run(batch, read_speed, metered_);
+    Case result = run(batch, read_speed, executor_);
+    const Case parts = run(batch, read_speed, metered_);
+    result.prefill = parts.prefill;
+    result.decode = parts.decode;
+    result.prefill_metered_seconds = parts.prefill_seconds;
+    result.decode_metered_seconds = parts.decode_seconds;
+    return result;
+  }
+
+ private:
+  Case run(int64_t batch, const ReadSpeed& read_speed, const Executor& executor) {
     Case result{.batch = batch, .plain_read = read_speed.measure()};
     std::vector<SequenceState> states;
     states.reserve(static_cast<size_t>(batch));
-    for (int64_t s = 0; s < batch; ++s) states.emplace_back(model_.config());
-    hidden_.resize(static_cast<size_t>(std::max(kChunk, batch) * model_.config().hidden));
-    logits_.resize(static_cast<size_t>(batch * model_.config().vocab));
+    for (int64_t s = 0; s < batch; ++s) states.push_back(model_.empty_state());
+    hidden_ = {model_.memory(), std::max(kChunk, batch) * model_.config().hidden};
+    logits_ = {model_.memory(), batch * model_.config().vocab};
+    next_ids_ = {model_.memory(), batch};
 
     meter_.reset();
     const Stopwatch prefill;
-    for (SequenceState& state : states) take_in_prompt(state);
-    result.prefill_seconds = prefill.seconds();
+    for (SequenceState& state : states) take_in_prompt(state, executor);
+    model_.memory().synchronize(nullptr);
+    result.prefill_seconds = result.prefill_metered_seconds = prefill.seconds();
     result.prefill = meter_.totals();
 
     std::vector<SequenceRows> rows;
     for (SequenceState& state : states) rows.push_back({.state = &state, .tokens = 1});
     std::vector<int32_t> ids(static_cast<size_t>(batch));
     for (int32_t& id : ids) id = next_id();
-    step(ids, rows);  // the first one brings memory in
+    step(ids, rows, executor);  // the first one brings memory in
     meter_.reset();
     const Stopwatch decode;
-    for (int64_t i = 0; i < options_.decode; ++i) step(ids, rows);
-    result.decode_seconds = decode.seconds();
+    for (int64_t i = 0; i < options_.decode; ++i) step(ids, rows, executor);
+    result.decode_seconds = result.decode_metered_seconds = decode.seconds();
     result.decode = meter_.totals();
     result.plain_read = std::max(result.plain_read, read_speed.measure());
     return result;
   }
 
- private:
   int32_t next_id() {
     random_ = random_ * 6364136223846793005u + 1442695040888963407u;
     return static_cast<int32_t>((random_ >> 33) % static_cast<uint64_t>(model_.config().vocab));
   }
 
-  void take_in_prompt(SequenceState& state) {
+  void take_in_prompt(SequenceState& state, const Executor& executor) {
     std::vector<int32_t> ids(static_cast<size_t>(options_.prompt));
     for (int32_t& id : ids) id = next_id();
     for (size_t done = 0; done < ids.size(); done += kChunk) {
       const size_t count = std::min<size_t>(kChunk, ids.size() - done);
-      model_.forward(std::span(ids).subspan(done, count), state, hidden_.data(), executor_);
+      model_.forward(std::span(ids).subspan(done, count), state, hidden_.data(), executor);
     }
-    head(1);
+    head(1, executor);
   }
 
   // One token of every sequence; `ids` becomes the likeliest next ones.
-  void step(std::vector<int32_t>& ids, std::span<SequenceRows> rows) {
+  void step(std::vector<int32_t>& ids, std::span<SequenceRows> rows, const Executor& executor) {
     for (SequenceRows& row : rows) row.first_position = row.state->tokens();
-    model_.forward(ids, rows, hidden_.data(), executor_);
-    head(static_cast<int64_t>(ids.size()));
-    const int64_t vocab = model_.config().vocab;
-    for (size_t s = 0; s < ids.size(); ++s) {
-      const float* of_row = logits_.data() + static_cast<int64_t>(s) * vocab;
-      ids[s] = static_cast<int32_t>(std::max_element(of_row, of_row + vocab) - of_row);
-    }
+    model_.forward(ids, rows, hidden_.data(), executor);
+    const auto count = static_cast<int64_t>(ids.size());
+    head(count, executor);
+    executor.ops.largest_in_rows({.x = logits_.data(),
+                                  .places = next_ids_.data(),
+                                  .rows = count,
+                                  .width = model_.config().vocab},
+                                 executor.context);
+    next_ids_.download(ids);
   }
 
-  void head(int64_t rows) {
+  void head(int64_t rows, const Executor& executor) {
     meter_.linear_is(WorkPart::head);
-    model_.logits(hidden_.data(), rows, logits_.data(), executor_);
+    model_.logits(hidden_.data(), rows, logits_.data(), executor);
     meter_.linear_is(WorkPart::linear);
   }
 
   const Model& model_;
   const Executor& executor_;
-  OpMeter& meter_;
+  OpMeter meter_;
+  const Executor metered_;
   const Options& options_;
-  std::vector<float> hidden_, logits_;
+  ops::Buffer<float> hidden_, logits_;
+  ops::Buffer<int32_t> next_ids_;
   uint64_t random_ = 1;
 };
 
@@ -169,10 +193,10 @@ Json case_json(const Case& c, const Options& options) {
        {"decode_bytes_per_s", figures.read_rate},
        {"plain_read_bytes_per_s", c.plain_read},
        {"decode_percent_of_plain_read", 100 * figures.of_plain_read},
-       {"prefill_parts",
-        parts_json(c.prefill, c.prefill_seconds, static_cast<double>(c.batch * options.prompt))},
-       {"decode_parts",
-        parts_json(c.decode, c.decode_seconds, static_cast<double>(c.batch * options.decode))}});
+       {"prefill_parts", parts_json(c.prefill, c.prefill_metered_seconds,
+                                    static_cast<double>(c.batch * options.prompt))},
+       {"decode_parts", parts_json(c.decode, c.decode_metered_seconds,
+                                   static_cast<double>(c.batch * options.decode))}});
 }
 
 void print_parts(const char* what, const PartTotals& totals, double seconds, double tokens) {
@@ -196,9 +220,10 @@ void print_case(const Case& c, const Options& options) {
       "  decoding reads {:.1f} MB a token at {:.1f} GB/s: {:.0f} % of a plain read ({:.1f})\n",
       figures.bytes_per_token / 1e6, figures.read_rate / 1e9, 100 * figures.of_plain_read,
       c.plain_read / 1e9);
-  print_parts("prefill", c.prefill, c.prefill_seconds,
+  print_parts("prefill", c.prefill, c.prefill_metered_seconds,
               static_cast<double>(c.batch * options.prompt));
-  print_parts("decode", c.decode, c.decode_seconds, static_cast<double>(c.batch * options.decode));
+  print_parts("decode", c.decode, c.decode_metered_seconds,
+              static_cast<double>(c.batch * options.decode));
 }
 
 Json draft_case_json(const DraftBenchCase& c) {
@@ -229,7 +254,8 @@ Json::Array run_draft_cases(const Model& model, const ops::OpTable& ops,
   for (const int64_t batch : options.batches) {
     const DraftBenchRun run{.prompts = prompts.first(static_cast<size_t>(batch)),
                             .decode = options.decode,
-                            .options = {.threads = options.compute.thread_count(),
+                            .options = {.device_memory_bytes = options.compute.gpu_memory_bytes(),
+                                        .threads = options.compute.thread_count(),
                                         .activations = options.compute.activations}};
     for (const int depth : options.depths) {
       const DraftBenchCase result = bench_drafts(model, ops, run, depth);
@@ -275,19 +301,20 @@ int run(const Options& options) {
         .expected(fmt::format("at most {} tokens", model.config().max_positions))
         .actual(fmt::format("{}", options.prompt + options.decode + 1));
   const auto prompts = draft_prompts(model, directory, options);
-  ops::Workspace workspace;
-  const ops::OpTable& table = ops::select_host_backend(options.compute.backend);
-  OpMeter meter(table);
-  const Executor executor{meter.table(), options.compute.context(workspace)};
-  const ReadSpeed read_speed(executor.context.threads);
+  ops::Workspace workspace(model.memory());
+  const ops::OpTable& table = options.compute.table();
+  PassGraphs graphs(table.graphs);
+  const Executor executor{
+      .ops = table, .context = options.compute.context(workspace), .graphs = &graphs};
+  const ReadSpeed read_speed(executor.context.threads, model.memory());
   const bool exact = options.compute.activations == ops::Activations::f32;
   const int64_t planned = planned_state_bytes(model.config(), options);
   if (!options.json)
-    fmt::print("{}: {} threads, {}, inputs of int4 maps in {}, loaded in {:.2f} s\n",
-               directory.string(), executor.context.threads.count, ops::simd_target(),
+    fmt::print("{}: backend {}, {} threads, {}, inputs of int4 maps in {}, loaded in {:.2f} s\n",
+               directory.string(), table.name, executor.context.threads.count, ops::simd_target(),
                exact ? "f32" : "int8", load_seconds);
 
-  CaseRun cases(model, executor, meter, options);
+  CaseRun cases(model, executor, options);
   Json::Array rows;
   for (const int64_t batch : options.batches) {
     const Case result = cases.run(batch, read_speed);
@@ -301,6 +328,7 @@ int run(const Options& options) {
   const auto peak = static_cast<int64_t>(memory.peak_bytes());
   if (options.json) {
     fmt::print("{}\n", Json::object({{"model", directory.string()},
+                                     {"backend", table.name},
                                      {"threads", executor.context.threads.count},
                                      {"simd", ops::simd_target()},
                                      {"activations", exact ? "f32" : "int8"},
@@ -346,6 +374,7 @@ std::function<int()> setup_bench_command(CLI::App& app) {
   app.add_flag("--json", options->json, "Print JSON");
   add_int8_options(app, options->compute);
   add_compute_options(app, options->compute);
+  add_gpu_memory_option(app, options->compute);
   return [options] { return run(*options); };
 }
 

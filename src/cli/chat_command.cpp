@@ -109,9 +109,10 @@ class Conversation {
       : options_(options),
         text_model_(TextModel::load(directory, options.compute)),
         template_(ChatTemplate::load(directory)),
-        engine_(text_model_.model, ops::select_host_backend(options.compute.backend),
+        engine_(text_model_.model, options.compute.table(),
                 {.context = options.context,
                  .max_sequences = 1,
+                 .device_memory_bytes = options.compute.gpu_memory_bytes(),
                  .drafts = options.drafts.resolve(),
                  .threads = options.compute.thread_count(),
                  .activations = options.compute.activations}) {
@@ -200,6 +201,7 @@ std::function<int()> setup_chat_command(CLI::App& app) {
   add_sampling_options(app, options->sampling);
   add_compute_options(app, options->compute);
   add_int8_options(app, options->compute);
+  add_gpu_memory_option(app, options->compute);
   return [options] { return run(*options); };
 }
 

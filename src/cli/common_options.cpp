@@ -4,11 +4,26 @@
 #include <algorithm>
 
 #include "base/json.h"
+#include "cli/size.h"
 
 namespace qround {
 
 Threads ComputeOptions::thread_count() const {
   return threads > 0 ? Threads{threads} : Threads::all();
+}
+
+const ops::OpTable& ComputeOptions::table() const {
+  return backend.empty() ? ops::select_host_backend() : ops::select_backend(backend);
+}
+
+uint64_t ComputeOptions::gpu_memory_bytes() const {
+  return gpu_memory.empty() ? 0 : parse_size(gpu_memory);
+}
+
+void add_gpu_memory_option(CLI::App& app, ComputeOptions& options) {
+  app.add_option("--gpu-memory", options.gpu_memory,
+                 "With --backend cuda: most of the GPU's memory to take, such as 24G; default: "
+                 "what is free");
 }
 
 void add_compute_options(CLI::App& app, ComputeOptions& options) {

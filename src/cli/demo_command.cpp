@@ -127,9 +127,9 @@ void measure(const fs::path& source, const fs::path& output, const ComputeOption
 // them.
 bool ask(const fs::path& directory, const ComputeOptions& compute) {
   headline("qround generate --greedy -p 'Q: ...\\nA:', from the int4 model");
-  const TextModel text_model = TextModel::load(directory);
+  const TextModel text_model = TextModel::load(directory, compute);
   Engine engine(
-      text_model.model, ops::select_host_backend(compute.backend),
+      text_model.model, compute.table(),
       {.max_sequences = 1, .threads = compute.thread_count(), .activations = compute.activations});
   bool all_right = true;
   for (const Question& question : kQuestions) {

@@ -14,6 +14,7 @@
 #include "cli/job_options.h"
 #include "cli/model_location.h"
 #include "cli/record.h"
+#include "cli/size.h"
 #include "eval/evaluation.h"
 #include "eval/row_file.h"
 

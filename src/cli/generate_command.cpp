@@ -57,9 +57,10 @@ int run(const Options& options) {
   if (given.empty()) throw Error("the prompt is empty").hint("give a text with -p or --file");
   const std::string prompt = options.chat ? as_chat(directory, given, options.thinking) : given;
 
-  Engine engine(text_model.model, ops::select_host_backend(options.compute.backend),
+  Engine engine(text_model.model, options.compute.table(),
                 {.context = options.context,
                  .max_sequences = 1,
+                 .device_memory_bytes = options.compute.gpu_memory_bytes(),
                  .prefix_cache_share = 0,
                  .drafts = options.drafts.resolve(),
                  .threads = options.compute.thread_count(),
@@ -107,6 +108,7 @@ std::function<int()> setup_generate_command(CLI::App& app) {
   add_sampling_options(app, options->sampling);
   add_compute_options(app, options->compute);
   add_int8_options(app, options->compute);
+  add_gpu_memory_option(app, options->compute);
   return [options] { return run(*options); };
 }
 

@@ -4,12 +4,10 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <charconv>
-#include <cmath>
 #include <cstdio>
 
-#include "base/error.h"
 #include "cli/model_location.h"
+#include "cli/size.h"
 #include "cli/version.h"
 
 namespace qround {
@@ -27,23 +25,6 @@ void add_rules(CLI::App& app, JobOptions& options, const char* flag,
 }
 
 }  // namespace
-
-uint64_t parse_size(const std::string& text) {
-  const Error malformed =
-      Error("not a size").expected("a number with K, M, G or T, such as 4G").actual(text);
-  double number = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (code != std::errc() || !(number > 0) || number > 1e18) throw malformed;
-  const std::string unit(end, text.data() + text.size());
-  constexpr std::string_view kUnits = "KMGT";
-  if (unit.empty()) return static_cast<uint64_t>(number);
-  const size_t power =
-      kUnits.find(static_cast<char>(std::toupper(static_cast<unsigned char>(unit[0]))));
-  if (unit.size() > 2 || power == std::string_view::npos ||
-      (unit.size() == 2 && unit[1] != 'B' && unit[1] != 'b'))
-    throw malformed;
-  return static_cast<uint64_t>(number * std::pow(1024.0, static_cast<double>(power + 1)));
-}
 
 quant::JobSpec JobOptions::spec(const std::string& source, const std::string& output) const {
   quant::JobSpec spec;

@@ -27,9 +27,6 @@ struct JobOptions {
 };
 void add_job_options(CLI::App& app, JobOptions& options);
 
-// "512M", "4G", "1.5G", "123": bytes, in powers of 1024. Throws Error.
-uint64_t parse_size(const std::string& text);
-
 // Progress on standard error: a bar on a terminal, lines elsewhere; silent when `quiet`.
 ProgressSink standard_error_sink(bool quiet);
 

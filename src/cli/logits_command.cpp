@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/common_options.h"
 #include "cli/model_location.h"
+#include "cli/text_model.h"
 #include "model/model.h"
 
 namespace qround {
@@ -70,8 +71,8 @@ class LogitsRun {
   void run(const std::string& name, std::span<const int32_t> ids, Collection& out) const {
     const int64_t h = model_.config().hidden;
     const auto layers = static_cast<int64_t>(model_.config().mixers.size());
-    SequenceState state(model_.config());
-    std::vector<float> hidden(ids.size() * static_cast<size_t>(h));
+    SequenceState state = model_.empty_state();
+    Rows hidden(model_.memory(), static_cast<int64_t>(ids.size()) * h);
     // As transformers records them: the last layer appears after the final norm.
     const Model::Observer observer = [&](int64_t level, std::span<const float> values) {
       if (level != layers)
@@ -84,25 +85,26 @@ class LogitsRun {
   }
 
  private:
+  using Rows = ops::Buffer<float>;  // of hidden states, in the model's memory
+
   // Draft `draft` reads the output of the one before and the token `draft` places further on.
-  void run_mtp(const std::string& name, std::span<const int32_t> ids, std::vector<float> rows,
+  void run_mtp(const std::string& name, std::span<const int32_t> ids, Rows rows,
                Collection& out) const {
     for (int draft = 1; draft <= options_.mtp && static_cast<size_t>(draft) < ids.size(); ++draft) {
       const auto next = ids.subspan(static_cast<size_t>(draft));
       SequenceState state = model_.empty_mtp_state();
-      rows.resize(next.size() * static_cast<size_t>(model_.config().hidden));
-      std::vector<float> result(rows.size());
+      Rows result(model_.memory(), static_cast<int64_t>(next.size()) * model_.config().hidden);
       const SequenceRows all{.state = &state, .tokens = static_cast<int64_t>(next.size())};
       model_.mtp_forward(next, rows.data(), std::span(&all, 1), result.data(), executor_);
       add_logits(fmt::format("{}.mtp{}.logits", name, draft), result, out);
       rows = std::move(result);
     }
   }
-  void add_logits(const std::string& name, const std::vector<float>& rows, Collection& out) const {
-    const auto n = static_cast<int64_t>(rows.size()) / model_.config().hidden;
-    std::vector<float> logits(static_cast<size_t>(n * model_.config().vocab));
+  void add_logits(const std::string& name, const Rows& rows, Collection& out) const {
+    const int64_t n = rows.size() / model_.config().hidden, vocab = model_.config().vocab;
+    Rows logits(model_.memory(), n * vocab);
     model_.logits(rows.data(), n, logits.data(), executor_);
-    out.add(name, logits, model_.config().vocab);
+    out.add(name, logits.to_vector(), vocab);
   }
 
   const Model& model_;
@@ -112,13 +114,11 @@ class LogitsRun {
 
 int run(const Options& options) {
   const std::vector<std::vector<int32_t>> sequences = read_sequences(options.ids);
-  const Model model = Model::load(
-      std::make_shared<Checkpoint>(Checkpoint::open(model_directory(options.directory))));
+  const Model model = load_model(model_directory(options.directory), options.compute);
   if (options.mtp > 0 && !model.has_mtp())
     throw Error("the checkpoint has no MTP head").file(model.checkpoint().path());
-  ops::Workspace workspace;
-  const Executor executor{ops::select_host_backend(options.compute.backend),
-                          options.compute.context(workspace)};
+  ops::Workspace workspace(model.memory());
+  const Executor executor{options.compute.table(), options.compute.context(workspace)};
   const LogitsRun logits(model, executor, options);
   Collection collection;
   for (size_t i = 0; i < sequences.size(); ++i)
@@ -146,6 +146,7 @@ std::function<int()> setup_logits_command(CLI::App& app) {
       "--int8", [options] { options->compute.activations = ops::Activations::int8; },
       "Round the inputs of int4 maps to 8 bits, as generate does without --exact");
   add_compute_options(app, options->compute);
+  add_gpu_memory_option(app, options->compute);
   return [options] { return run(*options); };
 }
 

@@ -1,4 +1,5 @@
-// Where the time of a forward pass goes: a backend whose operations measure themselves.
+// Where the time of a forward pass goes: a backend whose operations measure themselves. On a device
+// each is waited for, which takes time of its own.
 #pragma once
 
 #include <array>

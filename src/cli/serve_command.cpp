@@ -96,8 +96,8 @@ int run(Options& options) {
   options.engine.drafts = options.drafts.resolve();
   options.engine.threads = options.compute.thread_count();
   options.engine.activations = options.compute.activations;
-  Engine engine(text_model.model, ops::select_host_backend(options.compute.backend),
-                options.engine);
+  options.engine.device_memory_bytes = options.compute.gpu_memory_bytes();
+  Engine engine(text_model.model, options.compute.table(), options.engine);
   const auto tries = std::make_shared<server::TokenTries>(text_model.tokenizer);
   const server::ServedModel served{
       .id = directory_name(directory),
@@ -188,6 +188,7 @@ std::function<int()> setup_serve_command(CLI::App& app) {
   add_sampling_options(app, options->sampling);
   add_compute_options(app, options->compute);
   add_int8_options(app, options->compute);
+  add_gpu_memory_option(app, options->compute);
   name_variables(app);
   return [options] { return run(*options); };
 }

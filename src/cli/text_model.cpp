@@ -23,14 +23,21 @@ std::vector<int32_t> eos_tokens(const Json& generation_config, const Json& confi
 
 }  // namespace
 
-Model load_model(const std::filesystem::path& directory, const ComputeOptions& options) {
+Model load_model(const std::filesystem::path& directory, const ComputeOptions& compute) {
+  const ops::Memory& memory =
+      *compute.table().memory;  // a bad name is told before anything is read
   Model model = Model::load(std::make_shared<Checkpoint>(Checkpoint::open(directory)));
-  if (options.int8_copies) model.use_int8_copies(options.thread_count());
-  return model;
+  if (compute.int8_copies && !memory.is_host)
+    throw Error("int8 copies are for backends in host memory")
+        .expected("--backend cpu, or no --int8-copies")
+        .actual("--backend " + compute.backend);
+  if (compute.int8_copies) model.use_int8_copies(compute.thread_count());
+  if (memory.is_host) return model;
+  return model.in(memory, Model::Parts::all, compute.gpu_memory_bytes());
 }
 
-TextModel TextModel::load(const std::filesystem::path& directory, const ComputeOptions& options) {
-  Model model = load_model(directory, options);
+TextModel TextModel::load(const std::filesystem::path& directory, const ComputeOptions& compute) {
+  Model model = load_model(directory, compute);
   Json generation_config = Json::object();
   const std::filesystem::path path = directory / "generation_config.json";
   if (std::filesystem::exists(path)) generation_config = Json::parse_file(path);

@@ -16,16 +16,16 @@
 
 namespace qround {
 
+// The network in `directory`, ready for compute.table(), with the copies that `compute` asks for.
+Model load_model(const std::filesystem::path& directory, const ComputeOptions& compute);
+
 struct TextModel {
   Model model;
   Tokenizer tokenizer;
   Json generation_config;            // an empty object when the directory has none
   std::vector<int32_t> stop_tokens;  // its eos_token_id, or config.json's
 
-  static TextModel load(const std::filesystem::path& directory, const ComputeOptions& options = {});
+  static TextModel load(const std::filesystem::path& directory, const ComputeOptions& compute);
 };
-
-// The network of a directory, with the copies that `options` ask for.
-Model load_model(const std::filesystem::path& directory, const ComputeOptions& options);
 
 }  // namespace qround

@@ -2,36 +2,51 @@
 
 #include <algorithm>
 
+#include "model/weight_upload.h"
+
 namespace qround {
-namespace {
-
-size_t floats(int64_t rows, int64_t width) { return static_cast<size_t>(rows * width); }
-
-}  // namespace
-
 BatchPass::BatchPass(const Model& model, const Executor& executor, int64_t most_rows,
                      int64_t most_logits)
     : model_(model), executor_(executor), draft_head_(model.lm_head()) {
-  const int64_t h = model.config().hidden;
+  const ops::Memory& memory = model.memory();
+  const int64_t h = model.config().hidden, vocab = model.config().vocab;
   // A pass of the head may have one more row for each timeline than the pass before it.
   const int64_t most_mtp_rows = most_rows + most_logits;
   ids_.reserve(static_cast<size_t>(most_mtp_rows));
   batch_.reserve(static_cast<size_t>(most_logits));
   drafting_.reserve(static_cast<size_t>(most_logits));
-  hidden_.resize(floats(most_rows, h));
-  head_input_.resize(floats(most_logits, h));
-  logits_.resize(floats(most_logits, model.config().vocab));
-  mtp_hidden_.reserve(model.has_mtp() ? floats(most_mtp_rows, h) : 0);
+  hidden_ = {memory, most_rows * h};
+  head_input_ = {memory, most_logits * h};
+  logits_ = {memory, most_logits * vocab};
+  if (!memory.is_host) host_logits_.resize(static_cast<size_t>(most_logits * vocab));
+  mtp_hidden_ = {memory, model.has_mtp() ? most_mtp_rows * h : 0};
+  guesses_ = {memory, DraftOptions::kMaxDepth * most_logits};
 }
 
 void BatchPass::make_draft_head() {
-  int4_head_ = Int4Copy::of(model_.lm_head(), executor_.context.threads);
-  if (int4_head_) draft_head_ = int4_head_->weight();
+  int4_head_ = Int4Copy::of(model_.mapped_lm_head(), executor_.context.threads);
+  if (!int4_head_) return;
+  draft_head_ = int4_head_->weight();
+  if (model_.memory().is_host) return;
+  WeightUpload upload;
+  upload.add(draft_head_);
+  int4_head_copy_ = upload.upload(model_.memory());
+  int4_head_.reset();
+}
+
+// Copies rows of hidden states and returns the place after the copy.
+float* BatchPass::copy_rows(const float* from, int64_t rows, float* to) {
+  const int64_t count = rows * model_.config().hidden;
+  if (count > 0)
+    model_.memory().copy(to, from, static_cast<size_t>(count) * sizeof(float),
+                         executor_.context.stream);
+  return to + count;
 }
 
 std::span<float> BatchPass::logits(int64_t row) {
   const int64_t vocab = model_.config().vocab;
-  return {logits_.data() + row * vocab, static_cast<size_t>(vocab)};
+  float* all = model_.memory().is_host ? logits_.data() : host_logits_.data();
+  return {all + row * vocab, static_cast<size_t>(vocab)};
 }
 
 void BatchPass::run(std::span<PassMember> members) {
@@ -52,16 +67,21 @@ void BatchPass::run(std::span<PassMember> members) {
   }
   model_.forward(ids_, batch_, hidden_.data(), executor_);
   int64_t n_logits = 0;
+  float* head_end = head_input_.data();
   for (PassMember& member : members) {
     const Timeline& line = *member.timeline;
     const int64_t known = line.state.tokens() - line.n_drafts;
     member.first_logits = n_logits;
     member.n_logits = known == static_cast<int64_t>(line.tokens.size()) ? 1 + line.n_drafts : 0;
-    std::copy_n(hidden_.data() + (member.first_row + member.rows - member.n_logits) * h,
-                member.n_logits * h, head_input_.data() + n_logits * h);
+    head_end = copy_rows(hidden_.data() + (member.first_row + member.rows - member.n_logits) * h,
+                         member.n_logits, head_end);
     n_logits += member.n_logits;
   }
-  if (n_logits > 0) model_.logits(head_input_.data(), n_logits, logits_.data(), executor_);
+  if (n_logits == 0) return;
+  model_.logits(head_input_.data(), n_logits, logits_.data(), executor_);
+  if (model_.memory().is_host) return;
+  const auto bytes = static_cast<size_t>(n_logits * model_.config().vocab) * sizeof(float);
+  model_.memory().download(host_logits_.data(), logits_.data(), bytes, executor_.context.stream);
 }
 
 void BatchPass::keep(PassMember& member, int64_t count) {
@@ -75,11 +95,11 @@ void BatchPass::draft(std::span<PassMember> members) {
   const int64_t h = model_.config().hidden;
   catch_up(members);
   for (PassMember& member : members)
-    std::copy_n(hidden_.data() + (member.first_row + member.kept - 1) * h, h,
-                member.timeline->last_hidden.data());
-  int deepest = 0;
-  for (const PassMember* member : drafting_) deepest = std::max(deepest, member->wanted_drafts);
-  for (int depth = 0; depth < deepest; ++depth) guess(depth);
+    copy_rows(hidden_.data() + (member.first_row + member.kept - 1) * h, 1,
+              member.timeline->last_hidden.data());
+  if (drafting_.empty()) return;
+  for (int depth = 0; depth < drafting_.front()->wanted_drafts; ++depth) guess(depth);
+  take_guesses();
   for (PassMember* member : drafting_) {
     Timeline& line = *member->timeline;
     line.mtp->truncate(line.mtp->tokens() - std::max(0, line.n_drafts - 1));
@@ -96,13 +116,13 @@ int64_t BatchPass::take_head_rows(PassMember& member) {
   if (!line.mtp || member.finished || (decodes && member.wanted_drafts == 0)) return 0;
   const int64_t first = std::max<int64_t>({line.mtp_next, begin, 1});
   const int64_t last = std::min(static_cast<int64_t>(line.tokens.size()) - 1, end);
-  for (int64_t t = first; t <= last; ++t) {
-    const float* hidden = t > begin ? hidden_.data() + (member.first_row + t - 1 - begin) * h
-                                    : line.last_hidden.data();
-    ids_.push_back(line.tokens[static_cast<size_t>(t)]);
-    mtp_hidden_.insert(mtp_hidden_.end(), hidden, hidden + h);
-  }
   if (last < first) return 0;
+  ids_.insert(ids_.end(), line.tokens.begin() + first, line.tokens.begin() + last + 1);
+  const bool from_before = first == begin;  // the first row reads a state of an earlier pass
+  if (from_before) mtp_end_ = copy_rows(line.last_hidden.data(), 1, mtp_end_);
+  const int64_t first_of_pass = first + (from_before ? 1 : 0);
+  mtp_end_ = copy_rows(hidden_.data() + (member.first_row + first_of_pass - 1 - begin) * h,
+                       last + 1 - first_of_pass, mtp_end_);
   batch_.push_back({.state = &*line.mtp, .tokens = last - first + 1, .first_position = first - 1});
   line.mtp_next = last + 1;
   return last - first + 1;
@@ -112,9 +132,9 @@ void BatchPass::catch_up(std::span<PassMember> members) {
   const int64_t h = model_.config().hidden;
   ids_.clear();
   batch_.clear();
-  mtp_hidden_.clear();
   drafting_.clear();
-  int64_t n_rows = 0, n_drafting = 0;
+  mtp_end_ = mtp_hidden_.data();
+  int64_t n_rows = 0;
   for (PassMember& member : members) {
     const int64_t taken = take_head_rows(member);
     n_rows += taken;
@@ -127,42 +147,49 @@ void BatchPass::catch_up(std::span<PassMember> members) {
   }
   if (n_rows == 0) return;
   model_.mtp_forward(ids_, mtp_hidden_.data(), batch_, mtp_hidden_.data(), executor_);
+  // Those that want most come first: who leaves at some depth leaves at the end.
+  std::sort(drafting_.begin(), drafting_.end(), [](const PassMember* a, const PassMember* b) {
+    return a->wanted_drafts != b->wanted_drafts ? a->wanted_drafts > b->wanted_drafts
+                                                : a->first_logits < b->first_logits;
+  });
+  float* end = head_input_.data();
   for (const PassMember* member : drafting_)
-    std::copy_n(mtp_hidden_.data() + member->first_logits * h, h,
-                head_input_.data() + n_drafting++ * h);
+    end = copy_rows(mtp_hidden_.data() + member->first_logits * h, 1, end);
 }
 
 // The next draft of every member that wants one more than `depth`, from the head's newest outputs.
 void BatchPass::guess(int depth) {
-  const int64_t h = model_.config().hidden;
-  // Members that want no more leave; the outputs of the others move up.
-  size_t kept = 0;
   batch_.clear();
-  ids_.clear();
-  for (size_t i = 0; i < drafting_.size(); ++i) {
-    if (drafting_[i]->wanted_drafts <= depth) continue;
-    std::copy_n(head_input_.data() + static_cast<int64_t>(i) * h, h,
-                head_input_.data() + static_cast<int64_t>(kept) * h);
-    std::swap(drafting_[kept++], drafting_[i]);
+  for (const PassMember* member : drafting_) {
+    if (member->wanted_drafts <= depth) break;
+    Timeline& line = *member->timeline;
+    batch_.push_back({.state = &*line.mtp,
+                      .tokens = 1,
+                      .first_position = static_cast<int64_t>(line.tokens.size()) - 2 + depth});
   }
-  const auto rows = static_cast<int64_t>(kept);
-  if (depth > 0) {
-    for (size_t i = 0; i < kept; ++i) {
-      Timeline& line = *drafting_[i]->timeline;
-      ids_.push_back(line.drafts[static_cast<size_t>(depth - 1)]);
-      batch_.push_back({.state = &*line.mtp,
-                        .tokens = 1,
-                        .first_position = static_cast<int64_t>(line.tokens.size()) - 2 + depth});
-    }
-    model_.mtp_forward(ids_, head_input_.data(), batch_, head_input_.data(), executor_);
-  }
+  const auto rows = static_cast<int64_t>(batch_.size());
+  const auto most = static_cast<int64_t>(drafting_.size());
+  if (depth > 0)
+    model_.mtp_forward_from(guesses_.data() + (depth - 1) * most, head_input_.data(), batch_,
+                            head_input_.data(), executor_);
   executor_.ops.linear(draft_head_, head_input_.data(), rows, logits_.data(), executor_.context);
-  for (size_t i = 0; i < kept; ++i) {
-    const std::span<const float> guesses = logits(static_cast<int64_t>(i));
+  executor_.ops.largest_in_rows({.x = logits_.data(),
+                                 .places = guesses_.data() + depth * most,
+                                 .rows = rows,
+                                 .width = model_.config().vocab},
+                                executor_.context);
+}
+
+void BatchPass::take_guesses() {
+  const size_t most = drafting_.size();
+  const auto depths = static_cast<size_t>(drafting_.front()->wanted_drafts);
+  ids_.resize(most * depths);
+  model_.memory().download(ids_.data(), guesses_.data(), ids_.size() * sizeof(int32_t),
+                           executor_.context.stream);
+  for (size_t i = 0; i < most; ++i) {
     Timeline& line = *drafting_[i]->timeline;
-    const auto likeliest = std::max_element(guesses.begin(), guesses.end());
-    line.drafts[static_cast<size_t>(line.n_drafts++)] =
-        static_cast<int32_t>(likeliest - guesses.begin());
+    for (size_t depth = 0; depth < static_cast<size_t>(drafting_[i]->wanted_drafts); ++depth)
+      line.drafts[static_cast<size_t>(line.n_drafts++)] = ids_[depth * most + i];
   }
 }
 

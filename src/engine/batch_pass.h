@@ -3,7 +3,9 @@
 //
 // A pass goes: run() takes in tokens (and drafts, tentatively); the caller chooses tokens from
 // logits() and tells by keep() how many rows of each timeline stay; draft() runs the MTP head on
-// what stayed and guesses further tokens. Nothing here allocates once buffers have grown.
+// what stayed and guesses further tokens. Hidden states and drafts in the making stay in the
+// model's memory; the logits that tokens are chosen from come to the host, and drafts once they are
+// all made. Nothing here allocates on a host once buffers have grown.
 #pragma once
 
 #include <span>
@@ -38,7 +40,7 @@ class BatchPass {
   // Fills in rows and logits of `members`, whose timelines' drafts are verified. Throws Error
   // (resource) when keys and values have no room; nothing has changed then.
   void run(std::span<PassMember> members);
-  // [vocab], may be changed.
+  // [vocab], in host memory; may be changed.
   std::span<float> logits(int64_t row);
   // The first `count` rows of the member are part of its timeline. The chosen tokens are appended
   // to it before draft().
@@ -51,20 +53,26 @@ class BatchPass {
   void catch_up(std::span<PassMember> members);
   int64_t take_head_rows(PassMember& member);
   void guess(int depth);
+  void take_guesses();
+  float* copy_rows(const float* from, int64_t rows, float* to);
 
   const Model& model_;
   Executor executor_;
   std::optional<Int4Copy> int4_head_;
+  ops::Buffer<std::byte> int4_head_copy_;  // where the model's memory is not the host's
   ops::Weight draft_head_;
 
   std::vector<int32_t> ids_;
   std::vector<SequenceRows> batch_;
-  std::vector<float> hidden_;      // [rows, H] of the pass
-  std::vector<float> head_input_;  // [rows, H]
-  std::vector<float> logits_;      // [logit rows, vocab]
-  std::vector<float> mtp_hidden_;  // [rows, H] of the MTP head
+  ops::Buffer<float> hidden_;       // [rows, H] of the pass
+  ops::Buffer<float> head_input_;   // [rows, H]
+  ops::Buffer<float> logits_;       // [logit rows, vocab]
+  std::vector<float> host_logits_;  // the same on the host, where that is another memory
+  ops::Buffer<float> mtp_hidden_;   // [rows, H] of the MTP head
+  float* mtp_end_ = nullptr;        // of the rows taken so far
   // Members that draft, with the head's newest output of each in head_input_, in their order.
   std::vector<PassMember*> drafting_;
+  ops::Buffer<int32_t> guesses_;  // [depth, drafting_.size()] at that depth
 };
 
 }  // namespace qround

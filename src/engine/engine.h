@@ -41,7 +41,8 @@ class Generation {
 
 class Engine {
  public:
-  // `model` must outlive the engine. Throws Error (resource) when the states do not fit the budget.
+  // `model` must outlive the engine, its weights in the memory of `ops`. Throws Error (resource)
+  // when the states do not fit the budget.
   Engine(const Model& model, const ops::OpTable& ops, const EngineOptions& options);
   // Cancels what still runs.
   ~Engine();

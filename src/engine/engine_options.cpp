@@ -41,6 +41,33 @@ uint64_t scratch_bytes(const ModelConfig& config, const EngineOptions& options) 
                 decode_rows * (config.vocab + config.hidden));
 }
 
+// What is left for states: on a device beside weights and scratch, on the host a good part of what
+// is free. 0: unknown.
+uint64_t room_for_states(const Model& model, const EngineOptions& options, const MemoryPlan& plan) {
+  if (model.memory().is_host) return available_memory_bytes() / 2;
+  const uint64_t available = model.memory().free_bytes();
+  const uint64_t others = plan.scratch_bytes + plan.draft_head_bytes;
+  const uint64_t weights = plan.weights_copied_bytes;
+  const uint64_t asked = options.device_memory_bytes;
+  const uint64_t room =
+      asked == 0 ? available : std::min(available, asked - std::min(asked, weights));
+  return std::max<uint64_t>(1, room - std::min(room, others));
+}
+
+void check_device(const Model& model, const EngineOptions& options, const MemoryPlan& plan) {
+  if (model.memory().is_host) return;
+  const uint64_t room = room_for_states(model, options, plan);
+  if (plan.state_bytes() <= room) return;
+  throw Error("weights, states and scratch memory do not fit the device", ErrorKind::resource)
+      .expected(fmt::format("{}: {} of weights, {} of states, {} of scratch",
+                            megabytes(plan.weights_copied_bytes + plan.state_bytes() +
+                                      plan.scratch_bytes + plan.draft_head_bytes),
+                            megabytes(plan.weights_copied_bytes), megabytes(plan.state_bytes()),
+                            megabytes(plan.scratch_bytes + plan.draft_head_bytes)))
+      .actual(fmt::format("{} for states", megabytes(room)))
+      .hint("raise --gpu-memory, shorten the context or let fewer sequences run at once");
+}
+
 }  // namespace
 
 MemoryPlan plan_memory(const Model& model, const EngineOptions& options) {
@@ -48,10 +75,10 @@ MemoryPlan plan_memory(const Model& model, const EngineOptions& options) {
   const bool drafts = model.has_mtp() && options.drafts.depth > 0;
   MemoryPlan plan;
   plan.weights_mapped_bytes = model.checkpoint().total_bytes();
+  plan.weights_copied_bytes = model.copied_bytes();
   plan.sequence_bytes = floats(recurrent_floats(config));
   if (drafts) {
-    // What is owed, what is tentative: two sets of rows.
-    plan.sequence_bytes += floats(2 * (DraftOptions::kMaxDepth + 1) * tentative_floats(config));
+    plan.sequence_bytes += floats((DraftOptions::kMaxDepth + 1) * tentative_floats(config));
   }
   plan.sequences = static_cast<uint64_t>(options.max_sequences);
   plan.int8_copy_bytes = model.int8_copy_bytes();
@@ -70,9 +97,8 @@ MemoryPlan plan_memory(const Model& model, const EngineOptions& options) {
   if (budget == 0) {
     const uint64_t wanted = states + plan.sequences * pages_per_sequence * plan.kv_page_bytes;
     budget = wanted + wanted / 4;
-    if (const uint64_t available = available_memory_bytes(); available > 0)
-      budget = std::min(budget,
-                        std::max(available / 2, states + pages_per_sequence * plan.kv_page_bytes));
+    if (const uint64_t room = room_for_states(model, options, plan); room > 0)
+      budget = std::min(budget, std::max(room, states + pages_per_sequence * plan.kv_page_bytes));
     // A longer context was asked for by name.
     if (options.context > 0) {
       const uint64_t needed = states + pages_of(context) * plan.kv_page_bytes;
@@ -98,6 +124,7 @@ MemoryPlan plan_memory(const Model& model, const EngineOptions& options) {
   // Without attention layers pages take nothing.
   const uint64_t for_pages = budget - states - plan.prefix_cache_bytes;
   plan.kv_pages = plan.kv_page_bytes == 0 ? most : std::min(most, for_pages / plan.kv_page_bytes);
+  check_device(model, options, plan);
   return plan;
 }
 
@@ -111,14 +138,16 @@ uint64_t MemoryPlan::state_bytes() const {
 
 std::string MemoryPlan::text() const {
   return fmt::format(
-      "weights     {} mapped from the checkpoint, shared between processes\n"
+      "weights     {} mapped from the checkpoint, shared between processes{}\n"
       "states      {}: {} sequences of {}\n"
       "keys/values {}: {} pages of {} tokens, {} each\n"
       "prefixes    at most {} of kept states\n"
       "scratch     about {}{}\n",
-      megabytes(weights_mapped_bytes), megabytes(sequences * sequence_bytes), sequences,
-      megabytes(sequence_bytes), megabytes(kv_pages * kv_page_bytes), kv_pages, kKvPageTokens,
-      megabytes(kv_page_bytes), megabytes(prefix_cache_bytes), megabytes(scratch_bytes),
+      megabytes(weights_mapped_bytes),
+      weights_copied_bytes == 0 ? "" : "; " + megabytes(weights_copied_bytes) + " on the device",
+      megabytes(sequences * sequence_bytes), sequences, megabytes(sequence_bytes),
+      megabytes(kv_pages * kv_page_bytes), kv_pages, kKvPageTokens, megabytes(kv_page_bytes),
+      megabytes(prefix_cache_bytes), megabytes(scratch_bytes),
       (draft_head_bytes == 0 ? ""
                              : "\ndraft head  " + megabytes(draft_head_bytes) + " (int4 copy)") +
           (int8_copy_bytes == 0 ? ""

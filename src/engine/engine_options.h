@@ -28,6 +28,8 @@ struct EngineOptions {
   // For keys and values, recurrent states and the prefix cache together; 0: what max_sequences
   // contexts of at most 32,768 tokens need, and a quarter more for the cache.
   uint64_t state_budget_bytes = 0;
+  // Of a device: most to take, weights included; 0: what is free.
+  uint64_t device_memory_bytes = 0;
   double prefix_cache_share = 0.25;  // most of the budget that finished requests' states may keep
   int64_t checkpoint_tokens = 1024;  // a state is kept every so many tokens of a prompt
   DraftOptions drafts;
@@ -35,9 +37,10 @@ struct EngineOptions {
   ops::Activations activations = ops::Activations::f32;  // of int4 maps; int8 is faster
 };
 
-// Bytes an engine will use beside the mapped checkpoint.
+// Bytes an engine will use beside the mapped checkpoint: all of it in the memory of the backend.
 struct MemoryPlan {
   uint64_t weights_mapped_bytes = 0;  // shared with other processes; not part of the sums below
+  uint64_t weights_copied_bytes = 0;  // on a device; not part of the sums below either
   uint64_t sequence_bytes = 0;        // recurrent state of one sequence, drafts included
   uint64_t sequences = 0;
   uint64_t kv_page_bytes = 0;  // keys and values of kKvPageTokens tokens

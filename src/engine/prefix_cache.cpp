@@ -22,7 +22,8 @@ uint64_t hash_of(std::span<const int32_t> tokens) {
 }  // namespace
 
 uint64_t KeptPrefix::bytes() const {
-  return sizeof(float) * (recurrent.values.size() + last_hidden.size() + tokens.size());
+  return sizeof(float) * static_cast<uint64_t>(recurrent.values.size() + last_hidden.size() +
+                                               static_cast<int64_t>(tokens.size()));
 }
 
 PrefixCache::Order::iterator PrefixCache::lookup(uint64_t hash, std::span<const int32_t> tokens) {

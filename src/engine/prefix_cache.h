@@ -20,7 +20,7 @@ struct KeptPrefix {
   std::vector<int32_t> tokens;
   KvPages pages;
   RecurrentCopy recurrent;
-  std::vector<float> last_hidden;
+  ops::Buffer<float> last_hidden;
   // The MTP head's rows of these tokens, where it ran.
   std::optional<KvPages> mtp_pages;
   int64_t mtp_rows = 0, mtp_next = 1;

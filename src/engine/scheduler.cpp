@@ -60,18 +60,22 @@ Scheduler::Scheduler(const Model& model, const ops::OpTable& ops, const EngineOp
       options_(options),
       plan_(plan_memory(model, options)),
       context_(context_of(model, options, plan_)),
-      executor_{ops, {options.threads, workspace_, options.activations}},
+      workspace_(model.memory()),
+      graphs_(ops.graphs),
+      executor_{.ops = ops,
+                .context = {options.threads, workspace_, options.activations},
+                .graphs = ops.graphs == nullptr ? nullptr : &graphs_},
       pass_(model, executor_,
             std::max<int64_t>(1, options.prefill_chunk) + options.max_sequences * kSpareRows,
             options.max_sequences * kSpareRows),
       depth_(options.drafts),
       cache_(plan_.prefix_cache_bytes) {
   const auto pages = static_cast<int64_t>(plan_.kv_pages);
-  kv_pool_ = make_kv_pool(model.config(), model.config().mixers, pages);
+  kv_pool_ = make_kv_pool(model.config(), model.config().mixers, pages, model.memory());
   kv_pool_->allocate_all();
   const auto most = static_cast<size_t>(options.max_sequences);
   if (model.has_mtp() && options.drafts.depth > 0) {
-    mtp_pool_ = make_kv_pool(model.config(), mtp_mixers(), pages);
+    mtp_pool_ = make_kv_pool(model.config(), mtp_mixers(), pages, model.memory());
     mtp_pool_->allocate_all();
     if (options.drafts.int4_head) pass_.make_draft_head();
   }
@@ -205,7 +209,7 @@ std::unique_ptr<Scheduler::Running> Scheduler::start(std::shared_ptr<RequestReco
                 .prompt_tokens = static_cast<int64_t>(request.tokens.size()),
                 .state = take(free_states_, config.mixers, kv_pool_),
                 .mtp = std::nullopt,
-                .last_hidden = std::vector<float>(static_cast<size_t>(config.hidden))};
+                .last_hidden = {model_.memory(), config.hidden}};
   if (drafts_possible(request)) line.mtp = take(free_mtp_states_, mtp_mixers(), mtp_pool_);
   const auto outputs = static_cast<size_t>(record->most_tokens());
   line.tokens.reserve(request.tokens.size() + outputs);
@@ -228,7 +232,7 @@ void Scheduler::restore(Running& running, const KeptPrefix& prefix) {
   const auto tokens = static_cast<int64_t>(prefix.tokens.size());
   Timeline& line = running.line;
   line.state.restore(prefix.pages, prefix.recurrent, tokens);
-  line.last_hidden = prefix.last_hidden;
+  line.last_hidden.copy_from(prefix.last_hidden);
   if (line.mtp && prefix.mtp_pages) {
     line.mtp->restore(*prefix.mtp_pages, {}, prefix.mtp_rows);
     line.mtp_next = prefix.mtp_next;
@@ -417,8 +421,9 @@ void Scheduler::keep_prefix(Running& running) {
   KeptPrefix prefix{.tokens = std::vector<int32_t>(known.begin(), known.end()),
                     .pages = line.state.pages().shared(tokens),
                     .recurrent = line.state.recurrent_copy(),
-                    .last_hidden = line.last_hidden,
+                    .last_hidden = {model_.memory(), line.last_hidden.size()},
                     .mtp_pages = std::nullopt};
+  prefix.last_hidden.copy_from(line.last_hidden);
   if (line.mtp) {
     // Without the rows that read tokens beyond.
     prefix.mtp_rows = line.mtp->tokens() - std::max<int64_t>(0, line.mtp_next - tokens);

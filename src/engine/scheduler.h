@@ -22,7 +22,8 @@ class Scheduler {
  public:
   using Clock = RequestRecord::Clock;
 
-  // `model` must outlive it. Throws Error (resource) when the states do not fit the budget.
+  // `model` must outlive it, its weights in the memory of `ops`. Throws Error (resource) when the
+  // states do not fit the budget.
   Scheduler(const Model& model, const ops::OpTable& ops, const EngineOptions& options);
   ~Scheduler();
 
@@ -71,6 +72,7 @@ class Scheduler {
   const MemoryPlan plan_;
   int64_t context_ = 0;
   ops::Workspace workspace_;
+  PassGraphs graphs_;
   Executor executor_;
   BatchPass pass_;
   DraftDepth depth_;

@@ -17,8 +17,8 @@ struct Timeline {
   SequenceState state;               // of the first state.tokens() tokens
   std::optional<SequenceState> mtp;  // of the MTP head; absent: no drafts for this sequence
   // Final hidden state of the newest token in `state`. The head's row of token t reads it for token
-  // t - 1. [H]
-  std::vector<float> last_hidden;
+  // t - 1. [H] in the model's memory
+  ops::Buffer<float> last_hidden;
   int64_t mtp_next = 1;  // the token whose row comes next; rows may have been left out before it
   std::array<int32_t, DraftOptions::kMaxDepth> drafts{};  // guesses of the tokens after `tokens`
   int n_drafts = 0;

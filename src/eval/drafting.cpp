@@ -6,11 +6,14 @@
 namespace qround::eval {
 namespace {
 
+// Of hidden states, in the model's memory.
+using Rows = ops::Buffer<float>;
+
 // A text and what the network made of it.
 struct GreedyText {
-  std::vector<int32_t> ids;   // prompt and continuation
-  std::vector<float> hidden;  // [ids - 1, H] after the final norm
-  int64_t prompt = 0;         // tokens of it
+  std::vector<int32_t> ids;  // prompt and continuation
+  Rows hidden;               // [ids - 1, H] after the final norm
+  int64_t prompt = 0;        // tokens of it
 };
 
 class Drafter {
@@ -20,16 +23,19 @@ class Drafter {
         executor_(executor),
         stop_(stop),
         hidden_size_(model.config().hidden),
-        logits_(static_cast<size_t>(model.config().vocab)) {}
+        logits_(model.memory(), model.config().vocab),
+        host_logits_(static_cast<size_t>(model.config().vocab)) {}
 
   GreedyText continue_greedily(std::span<const int32_t> prompt, int64_t new_tokens) {
-    GreedyText text{{prompt.begin(), prompt.end()}, {}, static_cast<int64_t>(prompt.size())};
-    SequenceState state(model_.config());
+    const auto tokens = static_cast<int64_t>(prompt.size()) + new_tokens;
+    GreedyText text{{prompt.begin(), prompt.end()},
+                    Rows(model_.memory(), tokens * hidden_size_),
+                    static_cast<int64_t>(prompt.size())};
+    SequenceState state = model_.empty_state();
     size_t read = 0;
     while (text.ids.size() < prompt.size() + static_cast<size_t>(new_tokens)) {
       if (stop_ != nullptr && stop_->load()) throw Error("interrupted", ErrorKind::interrupted);
       const auto unread = std::span<const int32_t>(text.ids).subspan(read);
-      text.hidden.resize(text.ids.size() * static_cast<size_t>(hidden_size_));
       model_.forward(unread, state, text.hidden.data() + row(read), executor_);
       read = text.ids.size();
       text.ids.push_back(top_of(text.hidden.data() + row(read - 1)));
@@ -39,9 +45,9 @@ class Drafter {
 
   void count(const GreedyText& text, DraftingCounts& counts) {
     SequenceState state = model_.empty_mtp_state();
-    std::vector<float> last(static_cast<size_t>(hidden_size_));  // the head's newest output
-    int64_t known = text.prompt;  // the newest token that a step has read or made
-    int64_t rows = 0;             // of the head that read true hidden states
+    Rows last(model_.memory(), hidden_size_);  // the head's newest output
+    int64_t known = text.prompt;               // the newest token that a step has read or made
+    int64_t rows = 0;                          // of the head that read true hidden states
     while (known + counts.depth < static_cast<int64_t>(text.ids.size())) {
       read_true_rows(text, rows, known, state, last);
       rows = known;
@@ -53,11 +59,16 @@ class Drafter {
   }
 
  private:
+  void copy_row(const float* from, Rows& to) const {
+    model_.memory().copy(to.data(), from, static_cast<size_t>(hidden_size_) * sizeof(float),
+                         nullptr);
+  }
   size_t row(size_t index) const { return index * static_cast<size_t>(hidden_size_); }
 
   int32_t top_of(const float* hidden) {
     model_.logits(hidden, 1, logits_.data(), executor_);
-    return top_token(logits_);
+    logits_.download(host_logits_);
+    return top_token(host_logits_);
   }
 
   void mtp(std::span<const int32_t> next, const float* hidden, SequenceState& state, float* out) {
@@ -69,21 +80,22 @@ class Drafter {
 
   // Rows [begin, end): row t reads token t + 1 and the network's hidden state t.
   void read_true_rows(const GreedyText& text, int64_t begin, int64_t end, SequenceState& state,
-                      std::vector<float>& last) {
+                      Rows& last) {
     const auto first = static_cast<size_t>(begin), n = static_cast<size_t>(end - begin);
-    std::vector<float> out(row(n));
+    Rows out(model_.memory(), static_cast<int64_t>(row(n)));
     mtp(std::span<const int32_t>(text.ids).subspan(first + 1, n), text.hidden.data() + row(first),
         state, out.data());
-    last.assign(out.end() - hidden_size_, out.end());
+    copy_row(out.data() + row(n - 1), last);
   }
 
   // Drafts the tokens after `known` and returns how many are right before the first wrong one. The
   // head's state is afterwards as before.
   int64_t draft(const GreedyText& text, int64_t known, int64_t depth, SequenceState& state,
-                const std::vector<float>& last) {
+                const Rows& last) {
     const KvPages kept = state.pages().shared(state.tokens());
     const int64_t rows = state.tokens();
-    std::vector<float> hidden = last;
+    Rows hidden(model_.memory(), hidden_size_);
+    copy_row(last.data(), hidden);
     int64_t right = 0;
     while (right < depth) {
       const int32_t drafted = top_of(hidden.data());
@@ -99,7 +111,8 @@ class Drafter {
   const Executor& executor_;
   const std::atomic<bool>* stop_;
   int64_t hidden_size_;
-  std::vector<float> logits_;
+  Rows logits_;
+  std::vector<float> host_logits_;
 };
 
 }  // namespace

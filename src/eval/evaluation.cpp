@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "eval/lane_runner.h"
 
 namespace qround::eval {
 namespace {
@@ -82,7 +83,7 @@ std::string identity(const Checkpoint& checkpoint) {
 std::string job_key(const std::vector<Lane>& lanes, const WindowedText& text,
                     const std::string& backend) {
   Sha256 hash;
-  hash.update(ops::select_host_backend(backend).name);
+  hash.update(LaneDevices::table(backend).name);
   for (const Lane& lane : lanes) {
     hash.update(fmt::format("\n{}\n{}\n", lane.name, identity(lane.model->checkpoint())));
     if (lane.donor != nullptr) hash.update(identity(lane.donor->checkpoint()));
@@ -117,13 +118,14 @@ std::vector<LaneDrafting> run_drafting(const EvaluationSpec& spec, const std::ve
   std::vector<LaneDrafting> all;
   if (spec.drafting.prompts == 0) return all;
   const auto prompts = drafting_prompts(spec.drafting, text);
-  ops::Workspace workspace;
-  const Executor executor{ops::select_host_backend(spec.run.backend),
-                          {spec.run.threads, workspace}};
+  const ops::OpTable& table = LaneDevices::table(spec.run.backend);
+  ops::Workspace workspace(*table.memory);
+  const Executor executor{table, {spec.run.threads, workspace}};
   for (const Lane& lane : lanes) {
     if (!lane.drafts || !lane.model->has_mtp()) continue;
-    all.push_back({lane.name, draft_along(*lane.model, prompts, spec.drafting.new_tokens, executor,
-                                          spec.run.stop)});
+    const Model model = lane.model->in(*table.memory);
+    all.push_back({lane.name,
+                   draft_along(model, prompts, spec.drafting.new_tokens, executor, spec.run.stop)});
   }
   return all;
 }
@@ -194,7 +196,7 @@ Evaluation run_evaluation(const EvaluationSpec& spec) {
   result.scores = std::move(scores);
   result.drafting_options = spec.drafting;
   result.drafting = run_drafting(spec, lanes, text);
-  result.backend = ops::select_host_backend(spec.run.backend).name;
+  result.backend = LaneDevices::table(spec.run.backend).name;
   result.threads = spec.run.threads.count;
   result.peak_memory_bytes = memory.peak_bytes();
   result.seconds = seconds_since(begin);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "eval/block_pages.h"
+#include "eval/lane_runner.h"
 #include "eval/state_file.h"
 #include "eval/window_scoring.h"
 
@@ -59,10 +60,7 @@ class SideBySide {
         scores_(lanes.size()),
         hidden_(lanes.size()) {
     for (const Lane& lane : lanes) {
-      const std::string& backend = lane.backend.empty() ? options.backend : lane.backend;
-      executors_.push_back(
-          {ops::select_host_backend(backend),
-           {.threads = options.threads, .workspace = workspace_, .many_rows = true}});
+      runners_.emplace_back(lane, options.backend, options.threads, devices_);
       for (const Model* model : {lane.model.get(), lane.donor.get()})
         if (model != nullptr) pages_.try_emplace(model, *model);
     }
@@ -179,27 +177,17 @@ class SideBySide {
   }
 
   void run_lane(size_t lane, int64_t block, std::vector<int32_t>& choices) {
-    const BlockWeights weights = lanes_[lane].block(block);
-    const MixerKind mixer = config_.mixers[static_cast<size_t>(block)];
+    LaneRunner& runner = runners_[lane];
+    runner.load_block(block);
     const RouteObserver collect = [&](std::span<const int32_t> experts) {
       choices.insert(choices.end(), experts.begin(), experts.end());
     };
-    Executor executor = executors_[lane];
-    executor.on_route = &collect;
     for (size_t begin = first_; begin < end_;) {
       const size_t end = batch_end(begin);
-      // A pool of keys and values for this block alone; the states go when the batch is done.
-      const auto pool = make_kv_pool(config_, std::span(&mixer, 1), pages_of(begin, end));
-      std::vector<SequenceState> states;
-      states.reserve(end - begin);
-      std::vector<SequenceRows> batch;
-      for (size_t window = begin; window < end; ++window) {
-        const int64_t tokens = text_.windows[window].length;
-        states.emplace_back(config_, std::span(&mixer, 1), pool);
-        states.back().begin(tokens);
-        batch.push_back({.state = &states.back(), .tokens = tokens});
-      }
-      block_forward(config_, weights, 0, batch, hidden_[lane].data() + offset(begin), executor);
+      std::vector<int64_t> lengths;
+      for (size_t window = begin; window < end; ++window)
+        lengths.push_back(text_.windows[window].length);
+      runner.block_forward(lengths, hidden_[lane].data() + offset(begin), collect);
       advance(end - begin);
       begin = end;
     }
@@ -216,13 +204,6 @@ class SideBySide {
       ++end;
     }
     return end;
-  }
-
-  int64_t pages_of(size_t begin, size_t end) const {
-    int64_t pages = 0;
-    for (size_t window = begin; window < end; ++window)
-      pages += pages_for(text_.windows[window].length);
-    return pages;
   }
 
   // Adds the pass's windows to a layer's sums, in order of windows. Choices are [tokens, A] of the
@@ -281,10 +262,10 @@ class SideBySide {
       std::vector<const float*> final_hidden;
       for (size_t lane = 0; lane < lanes_.size(); ++lane) {
         float* hidden = hidden_[lane].data() + offset(index);
-        lanes_[lane].model->normalize(window.length, hidden, executors_[lane]);
+        runners_[lane].normalize(window.length, hidden);
         final_hidden.push_back(hidden);
       }
-      score_window(lanes_, executors_, window, text_.ids(window), final_hidden, scores_);
+      score_window(lanes_, runners_, window, text_.ids(window), final_hidden, scores_);
       advance(1);
     }
   }
@@ -293,8 +274,8 @@ class SideBySide {
   const WindowedText& text_;
   const SideBySideOptions& options_;
   const ModelConfig& config_;
-  ops::Workspace workspace_;
-  std::vector<Executor> executors_;
+  LaneDevices devices_;
+  std::vector<LaneRunner> runners_;
   std::map<const Model*, BlockPages> pages_;
   std::vector<LaneScores> scores_;
   size_t first_ = 0, end_ = 0;  // windows of the pass

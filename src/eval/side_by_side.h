@@ -21,7 +21,7 @@ namespace qround::eval {
 
 struct SideBySideOptions {
   Threads threads;
-  std::string backend;                        // empty: the best one
+  std::string backend;                        // empty: the best one in host memory
   uint64_t memory_bytes = uint64_t{1} << 30;  // hidden states of all lanes together
   // Where the work so far is kept; empty: nowhere. `state_key` names the job: the state of another
   // one is not taken up.

@@ -22,10 +22,10 @@ void for_each_tile(int64_t begin, int64_t end, int64_t vocab, const Body& body) 
 
 class WindowScorer {
  public:
-  WindowScorer(const std::vector<Lane>& lanes, const std::vector<Executor>& executors,
+  WindowScorer(const std::vector<Lane>& lanes, const std::vector<LaneRunner>& runners,
                const Window& window, std::span<const int32_t> ids)
       : lanes_(lanes),
-        executors_(executors),
+        runners_(runners),
         window_(window),
         ids_(ids),
         hidden_size_(lanes[0].model->config().hidden),
@@ -36,8 +36,7 @@ class WindowScorer {
     std::vector<std::vector<float>> logits(lanes_.size(), std::vector<float>(tile));
     for_each_tile(window_.first_row, window_.compare_end, vocab_, [&](int64_t first, int64_t rows) {
       for (size_t lane = 0; lane < lanes_.size(); ++lane) {
-        lanes_[lane].head().logits(hidden[lane] + first * hidden_size_, rows, logits[lane].data(),
-                                   executors_[lane]);
+        runners_[lane].logits(hidden[lane] + first * hidden_size_, rows, logits[lane].data());
       }
       score_tile(first, rows, logits, scores);
     });
@@ -45,16 +44,13 @@ class WindowScorer {
 
   // `top` holds the lane's own top tokens of the compared rows.
   DraftCounts drafts(size_t lane, const float* hidden, const int32_t* top) const {
-    const Model& model = *lanes_[lane].model;
     DraftCounts counts;
     std::vector<float> rows(hidden, hidden + window_.length * hidden_size_);
     std::vector<uint8_t> chain(static_cast<size_t>(window_.compared()), 1);
     for (int64_t depth = 1; depth <= kDraftDepths && depth < window_.length; ++depth) {
       const auto next = ids_.subspan(static_cast<size_t>(depth));
-      SequenceState state = model.empty_mtp_state();
-      const SequenceRows sequence{.state = &state, .tokens = static_cast<int64_t>(next.size())};
       std::vector<float> out(next.size() * static_cast<size_t>(hidden_size_));
-      model.mtp_forward(next, rows.data(), std::span(&sequence, 1), out.data(), executors_[lane]);
+      runners_[lane].mtp_forward(next, rows.data(), out.data());
       // The draft of row r is the token after row r + depth's own; both must be compared rows.
       const std::vector<int32_t> drafted =
           top_tokens(lane, out, window_.first_row, window_.compare_end - depth);
@@ -84,7 +80,7 @@ class WindowScorer {
     for (size_t lane = 0; lane < lanes_.size(); ++lane) {
       std::vector<double> partition(n), divergence(n);
       std::vector<int32_t> top(n);
-      parallel_for(executors_[lane].context.threads, n, [&](size_t r, int) {
+      parallel_for(runners_[lane].threads(), n, [&](size_t r, int) {
         const auto own = row(logits[lane], static_cast<int64_t>(r));
         partition[r] = log_partition(own);
         top[r] = top_token(own);
@@ -111,11 +107,10 @@ class WindowScorer {
     std::vector<int32_t> top;
     std::vector<float> logits(static_cast<size_t>(tile_rows(vocab_) * vocab_));
     for_each_tile(begin, end, vocab_, [&](int64_t first, int64_t rows) {
-      lanes_[lane].head().logits(hidden.data() + first * hidden_size_, rows, logits.data(),
-                                 executors_[lane]);
+      runners_[lane].logits(hidden.data() + first * hidden_size_, rows, logits.data());
       const size_t before = top.size();
       top.resize(before + static_cast<size_t>(rows));
-      parallel_for(executors_[lane].context.threads, static_cast<size_t>(rows), [&](size_t r, int) {
+      parallel_for(runners_[lane].threads(), static_cast<size_t>(rows), [&](size_t r, int) {
         top[before + r] = top_token(row(logits, static_cast<int64_t>(r)));
       });
     });
@@ -123,7 +118,7 @@ class WindowScorer {
   }
 
   const std::vector<Lane>& lanes_;
-  const std::vector<Executor>& executors_;
+  const std::vector<LaneRunner>& runners_;
   const Window& window_;
   std::span<const int32_t> ids_;
   int64_t hidden_size_, vocab_;
@@ -131,10 +126,10 @@ class WindowScorer {
 
 }  // namespace
 
-void score_window(const std::vector<Lane>& lanes, const std::vector<Executor>& executors,
+void score_window(const std::vector<Lane>& lanes, const std::vector<LaneRunner>& runners,
                   const Window& window, std::span<const int32_t> ids,
                   const std::vector<const float*>& hidden, std::vector<LaneScores>& scores) {
-  const WindowScorer scorer(lanes, executors, window, ids);
+  const WindowScorer scorer(lanes, runners, window, ids);
   std::vector<size_t> top_begin(lanes.size());
   for (size_t lane = 0; lane < lanes.size(); ++lane) top_begin[lane] = scores[lane].top.size();
   scorer.score_rows(hidden, scores);

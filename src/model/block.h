@@ -5,13 +5,14 @@
 #include <functional>
 #include <span>
 
+#include "model/batch_view.h"
 #include "model/block_weights.h"
-#include "model/sequence_state.h"
-#include "ops/backend.h"
+#include "model/pass_graphs.h"
 
 namespace qround {
 
-// Hears which experts a mixture-of-experts layer chose: [T, A], in the order of a route operation.
+// Hears which experts a mixture-of-experts layer chose: [T, A], in the order of a route operation,
+// in host memory.
 using RouteObserver = std::function<void(std::span<const int32_t> experts)>;
 
 // What a forward pass runs with.
@@ -19,25 +20,18 @@ struct Executor {
   const ops::OpTable& ops;
   ops::OpContext context;
   const RouteObserver* on_route = nullptr;  // null: nobody asks
+  PassGraphs* graphs = nullptr;             // repeats passes; null: every operation is enqueued
 };
 
-// The next rows of one sequence in a batch.
-struct SequenceRows {
-  SequenceState* state = nullptr;
-  int64_t tokens = 0;
-  int64_t first_position = 0;  // of the first of them
-  bool tentative = false;      // at most state->max_tentative() tokens then
-};
-
-// hidden [T, H] is the residual stream of all rows, those of batch[0] first; updated in place. The
-// states hold the tokens before and have begun these (SequenceState::begin); whoever runs the last
-// block ends them. `mixer_index` counts the blocks with a mixer of the same kind before this one.
-// A row's result has the same bits whatever shares the batch.
+// hidden [T, H] is the residual stream of all rows of the batch; updated in place. Whoever runs the
+// last block ends the rows (SequenceState::end). `mixer_index` counts the blocks with a mixer of
+// the same kind before this one. A row's result has the same bits whatever shares the batch.
 void block_forward(const ModelConfig& config, const BlockWeights& weights, int64_t mixer_index,
-                   std::span<const SequenceRows> batch, float* hidden, const Executor& executor);
+                   const BatchView& batch, float* hidden, const Executor& executor);
 
-// Applies the updates a state owes (SequenceState::owes_updates) to this Gated DeltaNet layer.
-void settle_delta_net(const ModelConfig& config, int64_t mixer_index, SequenceState& state,
+// What sequences owe (SequenceState::owes_updates) becomes part of this Gated DeltaNet layer's
+// states. The batch has no rows.
+void settle_delta_net(const ModelConfig& config, int64_t mixer_index, const BatchView& batch,
                       const Executor& executor);
 
 }  // namespace qround

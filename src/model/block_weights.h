@@ -15,20 +15,20 @@
 namespace qround {
 
 struct AttentionWeights {
-  ops::Weight q_proj;                 // [Hq * 2D, H]: per head D rows of query, then D rows of gate
-  ops::Weight k_proj, v_proj;         // [Hkv * D, H]
-  ops::Weight o_proj;                 // [H, Hq * D]
+  ops::Weight q_proj;              // [Hq * 2D, H]: per head D rows of query, then D rows of gate
+  ops::Weight k_proj, v_proj;      // [Hkv * D, H]
+  ops::Weight o_proj;              // [H, Hq * D]
   ParameterVector q_norm, k_norm;  // [D]
 };
 
 struct DeltaNetWeights {
-  ops::Weight in_proj_qkv;            // [C, H]
-  ops::Weight in_proj_z;              // [Hv * Dv, H]
-  ops::Weight in_proj_b, in_proj_a;   // [Hv, H]
-  ops::Weight out_proj;               // [H, Hv * Dv]
-  ParameterVector conv1d;          // [C, Kc]
-  ParameterVector a_log, dt_bias;  // [Hv]
-  ParameterVector norm;            // [Dv]
+  ops::Weight in_proj_qkv;           // [C, H]
+  ops::Weight in_proj_z;             // [Hv * Dv, H]
+  ops::Weight in_proj_b, in_proj_a;  // [Hv, H]
+  ops::Weight out_proj;              // [H, Hv * Dv]
+  ParameterVector conv1d;            // [C, Kc]
+  ParameterVector a_log, dt_bias;    // [Hv]
+  ParameterVector norm;              // [Dv]
 };
 
 struct MoeWeights {
@@ -60,7 +60,7 @@ struct ResidentBlock {
                                     // where `weights` is what was given
 };
 
-// All linear maps are dense. Enqueued on `stream`. Throws Error of kind `resource`.
+// Enqueued on `stream`. Throws Error of kind `resource`.
 ResidentBlock make_resident(const BlockWeights& weights, const ops::Memory& memory,
                             ops::Stream* stream);
 

@@ -1,4 +1,5 @@
 // Which maps of a network are held as int8 when that is asked for.
+#include <memory>
 #include <vector>
 
 #include "model/model.h"
@@ -37,14 +38,14 @@ void Model::use_int8_copies(Threads threads) {
   for (ops::Weight* map : maps) {
     std::optional<Int8Copy> copy = Int8Copy::of(*map, threads);
     if (!copy) continue;
-    int8_copies_.push_back(std::move(*copy));
-    *map = int8_copies_.back().weight();
+    int8_copies_.push_back(std::make_shared<const Int8Copy>(std::move(*copy)));
+    *map = int8_copies_.back()->weight();
   }
 }
 
 uint64_t Model::int8_copy_bytes() const {
   uint64_t sum = 0;
-  for (const Int8Copy& copy : int8_copies_) sum += copy.bytes();
+  for (const auto& copy : int8_copies_) sum += copy->bytes();
   return sum;
 }
 

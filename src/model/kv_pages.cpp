@@ -9,9 +9,10 @@
 
 namespace qround {
 
-KvPool::KvPool(int64_t layers, int64_t row, int64_t max_pages)
+KvPool::KvPool(int64_t layers, int64_t row, int64_t max_pages, const ops::Memory& memory)
     : layers_(layers),
       row_(row),
+      memory_(memory),
       pages_(static_cast<size_t>(max_pages)),
       users_(static_cast<size_t>(max_pages)),
       unused_(static_cast<size_t>(max_pages)) {
@@ -30,8 +31,8 @@ int32_t KvPool::take() {
   unused_.pop_back();
   float*& data = pages_[static_cast<size_t>(page)];
   if (data == nullptr) {
-    memory_.push_back(std::make_unique_for_overwrite<float[]>(page_floats()));
-    data = memory_.back().get();
+    blocks_.emplace_back(memory_, static_cast<int64_t>(page_floats()));
+    data = blocks_.back().data();
   }
   users_[static_cast<size_t>(page)] = 1;
   return page;
@@ -42,9 +43,9 @@ void KvPool::release(int32_t page) {
 }
 
 void KvPool::allocate_all() {
-  memory_.push_back(std::make_unique_for_overwrite<float[]>(page_floats() * pages_.size()));
+  blocks_.emplace_back(memory_, static_cast<int64_t>(page_floats() * pages_.size()));
   for (size_t page = 0; page < pages_.size(); ++page)
-    if (pages_[page] == nullptr) pages_[page] = memory_.back().get() + page * page_floats();
+    if (pages_[page] == nullptr) pages_[page] = blocks_.back().data() + page * page_floats();
 }
 
 KvPages& KvPages::operator=(KvPages&& other) noexcept {
@@ -53,6 +54,8 @@ KvPages& KvPages::operator=(KvPages&& other) noexcept {
   pool_ = std::move(other.pool_);
   pages_ = std::exchange(other.pages_, {});
   data_ = std::exchange(other.data_, {});
+  device_table_ = std::move(other.device_table_);
+  on_device_ = std::exchange(other.on_device_, 0);
   return *this;
 }
 
@@ -70,6 +73,21 @@ void KvPages::grow(int64_t tokens) {
   }
 }
 
+float* const* KvPages::table() { return pool_->memory().is_host ? data_.data() : device_table(); }
+
+float* const* KvPages::device_table() {
+  const ops::Memory& memory = pool_->memory();
+  if (device_table_.size() < pages()) {
+    device_table_ = {memory, std::max(pages(), 2 * device_table_.size())};
+    on_device_ = 0;
+  }
+  if (on_device_ < data_.size())
+    memory.upload(device_table_.data() + on_device_, data_.data() + on_device_,
+                  (data_.size() - on_device_) * sizeof(float*), nullptr);
+  on_device_ = data_.size();
+  return device_table_.data();
+}
+
 void KvPages::truncate(int64_t tokens) {
   const auto kept = static_cast<size_t>(pages_for(tokens));
   while (pages_.size() > kept) {
@@ -77,11 +95,15 @@ void KvPages::truncate(int64_t tokens) {
     pages_.pop_back();
     data_.pop_back();
   }
+  on_device_ = std::min(on_device_, kept);
 }
 
 void KvPages::reserve(int64_t tokens) {
   pages_.reserve(static_cast<size_t>(pages_for(tokens)));
   data_.reserve(static_cast<size_t>(pages_for(tokens)));
+  if (pool_->memory().is_host || device_table_.size() >= pages_for(tokens)) return;
+  device_table_ = {pool_->memory(), pages_for(tokens)};
+  on_device_ = 0;
 }
 
 KvPages KvPages::shared(int64_t tokens) const {
@@ -102,7 +124,8 @@ KvPages KvPages::continued(int64_t tokens) const {
   float* to = copy.data_.back();
   for (int64_t part = 0; part < 2 * pool_->layers(); ++part) {
     const int64_t offset = part * kKvPageTokens * pool_->row();
-    std::copy_n(from + offset, rows * pool_->row(), to + offset);
+    pool_->memory().copy(to + offset, from + offset,
+                         static_cast<size_t>(rows * pool_->row()) * sizeof(float), nullptr);
   }
   return copy;
 }

@@ -1,7 +1,8 @@
 // Keys and values of attention layers in pages of kKvPageTokens tokens, which sequences that begin
 // alike share.
 //
-// A page holds all layers of its tokens: [layers, 2, kKvPageTokens, row], keys before values. It is
+// Pages lie in a backend's memory, and so do the tables of pages that its operations read. A page
+// holds all layers of its tokens: [layers, 2, kKvPageTokens, row], keys before values. It is
 // written by the one sequence it was taken for; others see rows of it that no longer change. None
 // of this is thread-safe: a pool and its tables belong to one thread.
 #pragma once
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "ops/causal_attention.h"
+#include "ops/memory.h"
 
 namespace qround {
 
@@ -19,7 +21,8 @@ using ops::kKvPageTokens;
 class KvPool {
  public:
   // At most `max_pages` pages for `layers` attention layers with rows of `row` floats (Hkv * D).
-  KvPool(int64_t layers, int64_t row, int64_t max_pages);
+  KvPool(int64_t layers, int64_t row, int64_t max_pages,
+         const ops::Memory& memory = ops::host_memory());
 
   // An unused page with one user. Throws Error (resource) when there is none.
   int32_t take();
@@ -29,6 +32,7 @@ class KvPool {
   // Pages that nobody writes take no memory yet.
   void allocate_all();
 
+  const ops::Memory& memory() const { return memory_; }
   float* data(int32_t page) { return pages_[static_cast<size_t>(page)]; }
   int64_t layers() const { return layers_; }
   int64_t row() const { return row_; }
@@ -41,8 +45,9 @@ class KvPool {
 
  private:
   int64_t layers_, row_;
-  std::vector<std::unique_ptr<float[]>> memory_;  // of one page each, or of all
-  std::vector<float*> pages_;                     // null: not made yet
+  const ops::Memory& memory_;
+  std::vector<ops::Buffer<float>> blocks_;  // of one page each, or of all
+  std::vector<float*> pages_;               // null: not made yet
   std::vector<int32_t> users_;
   std::vector<int32_t> unused_;  // a stack
 };
@@ -72,23 +77,19 @@ class KvPages {
   KvPages continued(int64_t tokens) const;
 
   int64_t pages() const { return static_cast<int64_t>(pages_.size()); }
-  const float* const* data() const { return data_.data(); }
-  float* key_row(int64_t layer, int64_t token) { return row_at(pool_->key_offset(layer), token); }
-  float* value_row(int64_t layer, int64_t token) {
-    return row_at(pool_->value_offset(layer), token);
-  }
+  // [pages], in the pool's memory. Valid until the next call.
+  float* const* table();
   KvPool& pool() const { return *pool_; }
   std::shared_ptr<KvPool> share_pool() const { return pool_; }
 
  private:
-  float* row_at(int64_t offset, int64_t token) {
-    return data_[static_cast<size_t>(token / kKvPageTokens)] + offset +
-           token % kKvPageTokens * pool_->row();
-  }
+  float* const* device_table();
 
   std::shared_ptr<KvPool> pool_;
   std::vector<int32_t> pages_;
-  std::vector<float*> data_;  // of the same pages
+  std::vector<float*> data_;          // of the same pages
+  ops::Buffer<float*> device_table_;  // a copy of the first `on_device_` of them, where needed
+  size_t on_device_ = 0;
 };
 
 }  // namespace qround

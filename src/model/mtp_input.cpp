@@ -1,7 +1,5 @@
 #include "model/mtp_input.h"
 
-#include <algorithm>
-
 namespace qround {
 
 MtpInputWeights load_mtp_input(const Checkpoint& checkpoint, const TensorTable& table) {
@@ -24,10 +22,17 @@ void mtp_input(const ModelConfig& config, const MtpInputWeights& weights, float*
                                       executor.context);
   executor.ops.zero_centered_rms_norm(hidden, weights.hidden_norm.data(), rows, normed.data(),
                                       executor.context);
-  for (int64_t t = 0; t < tokens; ++t) {
-    std::copy_n(embedded + t * h, h, joined.data() + 2 * t * h);
-    std::copy_n(normed.data() + t * h, h, joined.data() + (2 * t + 1) * h);
-  }
+  const auto put_beside = [&](const float* rows_of_one, int64_t column) {
+    executor.ops.copy_rows({.x = rows_of_one,
+                            .out = joined.data() + column,
+                            .rows = tokens,
+                            .width = h,
+                            .x_stride = h,
+                            .out_stride = 2 * h},
+                           executor.context);
+  };
+  put_beside(embedded, 0);
+  put_beside(normed.data(), h);
   executor.ops.linear(weights.fc, joined.data(), tokens, out, executor.context);
 }
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "model/block.h"
 #include "model/stored_parameter.h"
@@ -12,8 +11,8 @@
 namespace qround {
 
 struct MtpInputWeights {
-  std::vector<float> embedding_norm, hidden_norm;  // [H]
-  ops::Weight fc;                                  // [H, 2H]: columns of the embedding first
+  ParameterVector embedding_norm, hidden_norm;  // [H]
+  ops::Weight fc;                               // [H, 2H]: columns of the embedding first
 };
 
 // Throws Error naming the tensor that is missing or wrong. The views live as long as `checkpoint`.

@@ -1,6 +1,7 @@
 // What a network remembers of one sequence: keys and values of attention layers, convolution
-// history and recurrent state of Gated DeltaNet layers. Prefill in any pieces, single-token decode
-// and verified drafts continue the same state, with the same bits.
+// history and recurrent state of Gated DeltaNet layers. All of it lies in the memory of the backend
+// that runs the network, and only its operations touch it (ops/sequences.h). Prefill in any pieces,
+// single-token decode and verified drafts continue the same state, with the same bits.
 //
 // Tentative tokens are taken back at no cost but their own: keys and values by forgetting rows, the
 // recurrent state by never having written them. It stays as it was before them, beside each
@@ -8,43 +9,27 @@
 // and writes the state once as always.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <vector>
 
 #include "model/kv_pages.h"
 #include "model/model_config.h"
-#include "ops/gated_delta_rule.h"
+#include "ops/sequences.h"
 
 namespace qround {
 
-// What the newest tokens would do to a recurrent state: ops::DeltaRuleUpdates.
-struct TentativeRows {
-  std::vector<float> keys;    // [., Hk, Dk]
-  std::vector<float> change;  // [., Hv, Dv]
-  std::vector<float> decay;   // [., Hv]
-};
-
-struct DeltaNetState {
-  std::vector<float> conv_history;  // [Kc - 1, C], oldest first
-  std::vector<float> recurrent;     // [Hv, Dk, Dv], without the tokens of the rows below
-  std::vector<float> conv_inputs;   // [., C] of the tentative tokens
-  // Of accepted tokens that are still to be applied, and of tentative ones, in turns.
-  std::array<TentativeRows, 2> rows;
-};
-
 // A copy of what is not in pages.
 struct RecurrentCopy {
-  std::vector<float> values;
+  ops::Buffer<float> values;  // DeltaNetMemory::state
 };
 
 class SequenceState {
  public:
   // The state before the first token, of the whole network, with keys and values of its own.
-  explicit SequenceState(const ModelConfig& config);
-  // Of layers with these mixers. `pool` has as many layers as there are attention layers.
+  explicit SequenceState(const ModelConfig& config, const ops::Memory& memory = ops::host_memory());
+  // Of layers with these mixers. `pool` has as many layers as there are attention layers; its
+  // memory is the state's.
   SequenceState(const ModelConfig& config, std::span<const MixerKind> mixers,
                 std::shared_ptr<KvPool> pool);
 
@@ -76,28 +61,28 @@ class SequenceState {
 
   const KvPages& pages() const { return pages_; }
 
-  // For the blocks' forward pass alone.
-  KvPages& mutable_pages() { return pages_; }
-  DeltaNetState& delta_net(int64_t index) { return delta_nets_[static_cast<size_t>(index)]; }
-  ops::DeltaRuleUpdates owed_updates(int64_t index) const;
-  TentativeRows& tentative_rows(int64_t index) {
-    return delta_net(index).rows[static_cast<size_t>(1 - owed_rows_)];
-  }
+  // For a forward pass alone: where operations find it, its next rows being [first_row, first_row +
+  // count) of a batch. Needs begin(count).
+  ops::SequencePlace place(int64_t first_row, int64_t count, bool is_tentative);
   void begin(int64_t count);                   // makes room for `count` more tokens
   void end(int64_t count, bool is_tentative);  // they are in every layer now
 
  private:
-  int64_t conv_row_ = 0, conv_rows_ = 0;  // C, Kc - 1
-  int64_t key_row_ = 0, value_row_ = 0, heads_ = 0;
+  ops::DeltaNetShape shape_;  // of its layers
+  int64_t delta_nets_ = 0;    // layers
   KvPages pages_;
-  std::vector<DeltaNetState> delta_nets_;
+  ops::Buffer<float> recurrent_;  // DeltaNetMemory::state
+  ops::Buffer<float> rows_;       // DeltaNetMemory::rows
   int64_t tokens_ = 0, tentative_ = 0, owed_ = 0, max_tentative_ = 0;
-  int owed_rows_ = 0;  // which DeltaNetState::rows hold what is owed
+  int owed_set_ = 0;
 };
 
 // A pool for `max_pages` pages of a network's keys and values, or of its MTP head's.
 std::shared_ptr<KvPool> make_kv_pool(const ModelConfig& config, std::span<const MixerKind> mixers,
-                                     int64_t max_pages);
+                                     int64_t max_pages,
+                                     const ops::Memory& memory = ops::host_memory());
+
+ops::DeltaNetShape delta_net_shape(const ModelConfig& config);
 
 // Floats of one sequence's recurrent state (in a RecurrentCopy too), and of each tentative token.
 int64_t recurrent_floats(const ModelConfig& config);

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "ops/cpu/simd_target.h"
+#include "ops/each_sequence.h"
 
 namespace qround::ops {
 namespace {
@@ -9,6 +10,7 @@ namespace {
 constexpr OpTable kRefTable = {
     .name = "ref",
     .memory = &kHostMemory,
+    .graphs = nullptr,
     .linear = ref::linear,
     .dequantize_rows = ref::dequantize_rows,
     .zero_centered_rms_norm = ref::zero_centered_rms_norm,
@@ -28,6 +30,12 @@ constexpr OpTable kRefTable = {
     .copy_rows = ref::copy_rows,
     .gather_rows = ref::gather_rows,
     .column_squares = ref::column_squares,
+    .embed = ref::embed,
+    .largest_in_rows = ref::largest_in_rows,
+    .store_keys_values = store_each,
+    .sequence_attention = attend_each<ref::causal_attention>,
+    .sequence_convolution = convolve_each<ref::causal_conv1d_silu>,
+    .sequence_delta_rule = delta_rule_each<ref::gated_delta_rule>,
     .linear_backward_input = ref::linear_backward_input,
     .weight_gradient_tiles = ref::weight_gradient_tiles,
     .zero_centered_rms_norm_backward = ref::zero_centered_rms_norm_backward,
@@ -87,6 +95,11 @@ constexpr OpTable make_cpu_table() {
   table.copy_rows = cpu::copy_rows;
   table.gather_rows = cpu::gather_rows;
   table.column_squares = cpu::column_squares;
+  table.embed = cpu::embed;
+  table.largest_in_rows = cpu::largest_in_rows;
+  table.sequence_attention = attend_each<cpu::causal_attention>;
+  table.sequence_convolution = convolve_each<cpu::causal_conv1d_silu>;
+  table.sequence_delta_rule = delta_rule_each<cpu::gated_delta_rule>;
   table.squared_error = cpu::squared_error;
   table.pack_codes = cpu::pack_codes;
   table.rounded_values = cpu::rounded_values;
@@ -122,14 +135,7 @@ const OpTable& select_backend(std::string_view wanted) {
   throw Error("unknown backend").expected(known).actual(wanted);
 }
 
-const OpTable& select_host_backend(std::string_view wanted) {
-  if (!wanted.empty()) {
-    const OpTable& table = select_backend(wanted);
-    if (table.memory->is_host) return table;
-    throw Error("backend " + std::string(wanted) + " is not for this command")
-        .expected("cpu or ref")
-        .hint("quantize tunes and searches on it");
-  }
+const OpTable& select_host_backend() {
   for (const Backend& backend : backends()) {
     if (backend.unusable_because.empty() && !backend.only_by_name && backend.table->memory->is_host)
       return *backend.table;

@@ -11,6 +11,7 @@
 #include "ops/causal_conv1d.h"
 #include "ops/gated_delta_rule.h"
 #include "ops/gating.h"
+#include "ops/graphs.h"
 #include "ops/linear.h"
 #include "ops/memory.h"
 #include "ops/mixture_of_experts.h"
@@ -19,6 +20,7 @@
 #include "ops/rotary_embedding.h"
 #include "ops/rows.h"
 #include "ops/search_rtn.h"
+#include "ops/sequences.h"
 #include "ops/sign_round.h"
 #include "ops/squared_error.h"
 #include "ops/weight_gradient.h"
@@ -28,6 +30,7 @@ namespace qround::ops {
 struct OpTable {
   std::string_view name;
   const Memory* memory;  // where all operands lie
+  const Graphs* graphs;  // null: nothing is gained by recording
   LinearFunction* linear;
   DequantizeRowsFunction* dequantize_rows;
   ZeroCenteredRmsNormFunction* zero_centered_rms_norm;
@@ -47,6 +50,13 @@ struct OpTable {
   CopyRowsFunction* copy_rows;
   GatherRowsFunction* gather_rows;
   ColumnSquaresFunction* column_squares;
+  EmbedFunction* embed;
+  LargestInRowsFunction* largest_in_rows;
+  // Of all sequences of a batch.
+  StoreKeysValuesFunction* store_keys_values;
+  SequenceAttentionFunction* sequence_attention;
+  SequenceConvolutionFunction* sequence_convolution;
+  SequenceDeltaRuleFunction* sequence_delta_rule;
   // Gradients, and the forward pass that keeps what they need.
   LinearBackwardInputFunction* linear_backward_input;
   WeightGradientTilesFunction* weight_gradient_tiles;
@@ -93,9 +103,8 @@ std::vector<Backend> backends();
 // name or one that cannot run here, listing what there is.
 const OpTable& select_backend(std::string_view wanted);
 
-// The same among the backends whose operands lie in host memory, for work that keeps its states
-// there. Throws Error for one with memory of its own.
-const OpTable& select_host_backend(std::string_view wanted);
+// The best one whose operands lie in host memory.
+const OpTable& select_host_backend();
 
 // Whether Activations::bf16 is quicker than f32 here.
 bool has_fast_bf16(const OpTable& table);

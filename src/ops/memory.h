@@ -29,6 +29,7 @@ struct Memory {
   void (*copy)(void* to, const void* from, size_t bytes, Stream* stream) = nullptr;
   void (*fill_zero)(void* to, size_t bytes, Stream* stream) = nullptr;
   void (*synchronize)(Stream* stream) = nullptr;
+  uint64_t (*free_bytes)() = nullptr;  // of a device; null on hosts
 };
 
 extern const Memory kHostMemory;
@@ -73,6 +74,10 @@ class Buffer {
     std::vector<T> values(static_cast<size_t>(size_));
     download(values, stream);
     return values;
+  }
+  // The same number of elements of the same memory.
+  void copy_from(const Buffer& other, Stream* stream = nullptr) {
+    if (size_ > 0) memory_->copy(data_, other.data_, bytes_of(size_), stream);
   }
   void fill_zero(Stream* stream = nullptr) {
     if (size_ > 0) memory_->fill_zero(data_, bytes_of(size_), stream);

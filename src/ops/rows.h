@@ -3,9 +3,26 @@
 
 #include <cstdint>
 
+#include "ops/weight.h"
 #include "ops/workspace.h"
 
 namespace qround::ops {
+
+// out[row] = W[ids[row]]: rows of an embedding, exact on every backend.
+struct EmbedArgs {
+  const int32_t* ids = nullptr;  // [rows], each a row of W
+  float* out = nullptr;          // [rows, K]
+  int64_t rows = 0;
+};
+using EmbedFunction = void(const Weight& table, const EmbedArgs& args, const OpContext& context);
+
+// places[row] = the lowest place of the largest value of x[row].
+struct LargestInRowsArgs {
+  const float* x = nullptr;   // [rows, width], no NaN
+  int32_t* places = nullptr;  // [rows]
+  int64_t rows = 0, width = 0;
+};
+using LargestInRowsFunction = void(const LargestInRowsArgs& args, const OpContext& context);
 
 // sum += x, both [count].
 using AddFunction = void(const float* x, float* sum, int64_t count, const OpContext& context);
@@ -42,6 +59,8 @@ AddFunction add;
 CopyRowsFunction copy_rows;
 GatherRowsFunction gather_rows;
 ColumnSquaresFunction column_squares;
+EmbedFunction embed;
+LargestInRowsFunction largest_in_rows;
 }  // namespace ref
 
 namespace cpu {
@@ -49,6 +68,8 @@ AddFunction add;
 CopyRowsFunction copy_rows;
 GatherRowsFunction gather_rows;
 ColumnSquaresFunction column_squares;
+EmbedFunction embed;
+LargestInRowsFunction largest_in_rows;
 }  // namespace cpu
 
 namespace cuda {
@@ -56,6 +77,8 @@ AddFunction add;
 CopyRowsFunction copy_rows;
 GatherRowsFunction gather_rows;
 ColumnSquaresFunction column_squares;
+EmbedFunction embed;
+LargestInRowsFunction largest_in_rows;
 }  // namespace cuda
 
 }  // namespace qround::ops

@@ -120,7 +120,7 @@ void BlockCascade::enter_mtp(ActivationStore& stream, const MtpInputWeights& wei
   ops::Workspace workspace;
   const Executor host = executor_.ops.memory->is_host
                             ? executor_
-                            : Executor{ops::select_host_backend(""),
+                            : Executor{ops::select_host_backend(),
                                        {.threads = executor_.context.threads,
                                         .workspace = workspace,
                                         .many_rows = executor_.context.many_rows}};

@@ -35,7 +35,7 @@ ops::RowWeight row_weight(LossWeight weight) {
 
 // The backend of work on host memory: searches of scales.
 const ops::OpTable& host_ops(const Executor& executor) {
-  return executor.ops.memory->is_host ? executor.ops : ops::select_host_backend("");
+  return executor.ops.memory->is_host ? executor.ops : ops::select_host_backend();
 }
 
 // Weights of the maps that the backend can read.

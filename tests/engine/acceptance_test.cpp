@@ -41,7 +41,7 @@ void expect_acceptance_of_depth_one(const Model& model,
                                     const std::vector<std::vector<int32_t>>& prompts,
                                     int64_t tokens) {
   ops::Workspace workspace;
-  const Executor executor{ops::select_backend(""), {Threads{2}, workspace}};
+  const Executor executor{ops::select_host_backend(), {Threads{2}, workspace}};
   const auto outputs = outputs_of(model, options_for(1), prompts, {}, tokens);
   int64_t drafted = 0, accepted = 0, places = 0, right = 0;
   for (size_t i = 0; i < prompts.size(); ++i) {
@@ -105,7 +105,7 @@ Drafted draft_steps(const Model& model, const char* backend, const std::vector<i
                 .prompt_tokens = static_cast<int64_t>(prompt.size()),
                 .state = SequenceState(model.config()),
                 .mtp = model.empty_mtp_state(),
-                .last_hidden = std::vector<float>(static_cast<size_t>(model.config().hidden))};
+                .last_hidden = {model.memory(), model.config().hidden}};
   line.state.reserve(1 + depth, static_cast<int64_t>(prompt.size() + tokens) + 1 + depth);
   Drafted drafted;
   while (drafted.tokens.size() < tokens) {
@@ -169,7 +169,7 @@ void expect_the_drafts_of_the_definitions(size_t prompts, size_t tokens) {
   const Model model = load("models/pocket");
   const auto texts = pocket_prompts(prompts);
   for (const int depth : {1, 2, 3}) {
-    const std::vector<Drafted> fast = draft_all(model, "", texts, depth, tokens);
+    const std::vector<Drafted> fast = draft_all(model, "cpu", texts, depth, tokens);
     const std::vector<Drafted> slow = draft_all(model, "ref", texts, depth, tokens);
     for (size_t i = 0; i < texts.size(); ++i)
       EXPECT_TRUE(fast[i] == slow[i]) << "depth " << depth << ", prompt " << i;
@@ -190,7 +190,7 @@ TEST(Acceptance, TheEngineDraftsAsTheLoopDoes) {
   for (const int depth : {1, 2, 3}) {
     constexpr int64_t kTokens = 30;
     const auto outputs = outputs_of(model, options_for(depth), prompts, {}, kTokens);
-    const auto loop = draft_all(model, "", prompts, depth, kTokens);
+    const auto loop = draft_all(model, "cpu", prompts, depth, kTokens);
     for (size_t i = 0; i < prompts.size(); ++i) {
       EXPECT_EQ(outputs[i].tokens, loop[i].tokens);
       // Near the end the engine drafts no more than tokens are left.

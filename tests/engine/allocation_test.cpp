@@ -60,7 +60,7 @@ struct Decoding {
 // Some requests decode for a while; after the first passes none may allocate, even where pages of
 // keys and values fill and new ones begin.
 int64_t allocations_of_decoding(const Model& model, const Decoding& decoding) {
-  Scheduler scheduler(model, ops::select_backend(""),
+  Scheduler scheduler(model, ops::select_host_backend(),
                       {.max_sequences = decoding.sequences,
                        .state_budget_bytes = 64 << 20,
                        .drafts = decoding.drafts,

@@ -45,7 +45,7 @@ Request random_request(uint64_t seed, int64_t vocab) {
 }
 
 std::vector<Expected> expected_outputs(const Model& model, size_t count) {
-  Engine alone(model, ops::select_backend(""),
+  Engine alone(model, ops::select_host_backend(),
                {.max_sequences = 1,
                 .state_budget_bytes = 16 << 20,
                 .prefix_cache_share = 0,
@@ -62,7 +62,7 @@ std::vector<Expected> expected_outputs(const Model& model, size_t count) {
 // Keeps `sessions` requests going from four threads until `rounds` are done or time is up.
 void run_sessions(const Model& model, const std::vector<Expected>& expected, int sessions,
                   int64_t rounds, Clock::duration most_time) {
-  Engine engine(model, ops::select_backend(""),
+  Engine engine(model, ops::select_host_backend(),
                 {.max_sequences = 16,
                  .max_queue = 1000,
                  .prefill_chunk = 48,

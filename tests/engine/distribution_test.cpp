@@ -18,7 +18,7 @@ TEST(Distribution, SampledTokensFollowTheModelsDistribution) {
   const std::vector<int32_t> prompt = {3, 1, 4, 1, 5};
   constexpr float kTemperature = 2.0f;
   ops::Workspace workspace;
-  const Executor executor{ops::select_backend(""), {Threads{1}, workspace}};
+  const Executor executor{ops::select_host_backend(), {Threads{1}, workspace}};
   const auto probabilities = [&](const std::vector<int32_t>& ids) {
     SequenceState state(model.config());
     std::vector<float> hidden(ids.size() * static_cast<size_t>(shape.hidden));
@@ -44,7 +44,7 @@ TEST(Distribution, SampledTokensFollowTheModelsDistribution) {
   constexpr int kDraws = 3000;
   std::vector<double> counts(first.size());
   int64_t drafted = 0, accepted = 0;
-  Engine engine(model, ops::select_backend(""), options_for(2));
+  Engine engine(model, ops::select_host_backend(), options_for(2));
   std::vector<Generation> generations;
   for (int begin = 0; begin < kDraws; begin += 200) {
     generations.clear();
@@ -93,7 +93,7 @@ Sampled sample(const Model& model, const std::vector<int32_t>& prompt, int depth
                uint64_t first_seed, uint64_t count) {
   constexpr int64_t kPlaces = 6;
   constexpr uint64_t kAtOnce = 200;
-  Engine engine(model, ops::select_backend(""), options_for(depth));
+  Engine engine(model, ops::select_host_backend(), options_for(depth));
   Sampled sampled;
   sampled.counts.assign(kPlaces, std::vector<double>(static_cast<size_t>(model.config().vocab)));
   for (uint64_t begin = first_seed; begin < first_seed + count; begin += kAtOnce) {

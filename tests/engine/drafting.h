@@ -49,7 +49,7 @@ inline std::vector<std::vector<int32_t>> pocket_prompts(size_t count) {
 inline std::vector<EngineOutput> outputs_of(const Model& model, const EngineOptions& options,
                                             const std::vector<std::vector<int32_t>>& prompts,
                                             const SamplingOptions& sampling, int64_t tokens,
-                                            const char* backend = "") {
+                                            const char* backend = "cpu") {
   Engine engine(model, ops::select_backend(backend), options);
   std::vector<Generation> generations;
   for (const auto& prompt : prompts)

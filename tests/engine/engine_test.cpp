@@ -7,13 +7,15 @@
 
 #include "base/error.h"
 #include "tests/engine/engine_output.h"
+#include "tests/engine/on_backends.h"
+#include "tests/ops/on_backend.h"
 
 namespace qround {
 namespace {
 
 using std::chrono::milliseconds;
 
-class EngineTest : public testing::Test {
+class EngineTest : public testing::TestWithParam<std::string> {
  protected:
   const EngineOptions small = {.max_sequences = 4,
                                .prefill_chunk = 16,
@@ -22,16 +24,17 @@ class EngineTest : public testing::Test {
                                .threads = Threads{1}};
   const std::vector<int32_t> prompt = {20, 21, 22, 23, 24, 25, 26, 27};  // continues 24, 38, 52, 2
 
-  Engine engine(EngineOptions options) { return Engine(model, ops::select_backend(""), options); }
-
-  Model model = Model::load(std::make_shared<Checkpoint>(Checkpoint::open(
-      std::filesystem::path(QROUND_SOURCE_DIR) / "tests/data/golden/micro/model")));
+  const ops::OpTable& table = ops::select_backend(GetParam());
+  const Model model =
+      Model::load(std::make_shared<Checkpoint>(Checkpoint::open(
+                      std::filesystem::path(QROUND_SOURCE_DIR) / "tests/data/golden/micro/model")))
+          .in(*table.memory);
 };
 
-TEST_F(EngineTest, RefusesWhatCanNeverRun) {
+TEST_P(EngineTest, RefusesWhatCanNeverRun) {
   EngineOptions options = small;
   options.context = 20;
-  Engine e(model, ops::select_backend(""), options);
+  Engine e(model, table, options);
   const auto refused = [&](Request request) {
     try {
       e.submit(std::move(request));
@@ -51,19 +54,19 @@ TEST_F(EngineTest, RefusesWhatCanNeverRun) {
   EXPECT_FALSE(refused({.tokens = std::vector<int32_t>(20, 1)}));
 }
 
-TEST_F(EngineTest, RefusesAContextBeyondTheModelsOrTheBudgets) {
+TEST_P(EngineTest, RefusesAContextBeyondTheModelsOrTheBudgets) {
   EngineOptions options = small;
   options.context = 1 << 30;
-  EXPECT_THROW(Engine(model, ops::select_backend(""), options), Error);
+  EXPECT_THROW(Engine(model, table, options), Error);
   options.context = 0;
   options.state_budget_bytes = 1000;
-  EXPECT_THROW(Engine(model, ops::select_backend(""), options), Error);
+  EXPECT_THROW(Engine(model, table, options), Error);
 }
 
-TEST_F(EngineTest, OutputEndsAtStopTokenLengthContextRequestAndCancellation) {
+TEST_P(EngineTest, OutputEndsAtStopTokenLengthContextRequestAndCancellation) {
   EngineOptions options = small;
   options.context = 10;
-  Engine e(model, ops::select_backend(""), options);
+  Engine e(model, table, options);
   EngineOutput output = output_of(e, {.tokens = prompt, .max_tokens = 2});
   EXPECT_EQ(output.finish.reason, FinishReason::length);
   EXPECT_EQ(output.tokens, (std::vector<int32_t>{24, 38}));
@@ -85,8 +88,8 @@ TEST_F(EngineTest, OutputEndsAtStopTokenLengthContextRequestAndCancellation) {
   EXPECT_TRUE(reason == FinishReason::cancelled || reason == FinishReason::context_full);
 }
 
-TEST_F(EngineTest, WhatAHookThrowsEndsItsRequestAlone) {
-  Engine e(model, ops::select_backend(""), small);
+TEST_P(EngineTest, WhatAHookThrowsEndsItsRequestAlone) {
+  Engine e(model, table, small);
   Generation beside = e.submit({.tokens = prompt, .max_tokens = 30});
   const EngineOutput failed =
       output_of(e, {.tokens = prompt, .on_token = [](int32_t) -> bool { throw Error("no"); }});
@@ -96,8 +99,8 @@ TEST_F(EngineTest, WhatAHookThrowsEndsItsRequestAlone) {
   EXPECT_EQ(output_of(std::move(beside)).tokens.size(), 30u);
 }
 
-TEST_F(EngineTest, ConstraintsAndBiasesDecideWhatCanBeChosen) {
-  Engine e(model, ops::select_backend(""), small);
+TEST_P(EngineTest, ConstraintsAndBiasesDecideWhatCanBeChosen) {
+  Engine e(model, table, small);
   std::vector<size_t> lengths;
   const auto only_odd = [&](std::span<const int32_t> output, std::span<float> logits) {
     lengths.push_back(output.size());
@@ -118,8 +121,8 @@ TEST_F(EngineTest, ConstraintsAndBiasesDecideWhatCanBeChosen) {
             FinishReason::failed);
 }
 
-TEST_F(EngineTest, LogprobsAreThoseOfTheLogits) {
-  Engine e(model, ops::select_backend(""), small);
+TEST_P(EngineTest, LogprobsAreThoseOfTheLogits) {
+  Engine e(model, table, small);
   const EngineOutput output = output_of(e, {.tokens = prompt, .max_tokens = 4, .top_logprobs = 96});
   ASSERT_EQ(output.details.size(), 4u);
   for (const OutputToken& token : output.details) {
@@ -137,11 +140,11 @@ TEST_F(EngineTest, LogprobsAreThoseOfTheLogits) {
   }
 }
 
-TEST_F(EngineTest, AQueueThatIsFullRefusesAndEmptiesAgain) {
+TEST_P(EngineTest, AQueueThatIsFullRefusesAndEmptiesAgain) {
   EngineOptions options = small;
   options.max_sequences = 1;
   options.max_queue = 2;
-  Engine e(model, ops::select_backend(""), options);
+  Engine e(model, table, options);
   std::vector<Generation> accepted;
   bool refused = false;
   while (!refused && accepted.size() < 50) {
@@ -159,28 +162,31 @@ TEST_F(EngineTest, AQueueThatIsFullRefusesAndEmptiesAgain) {
   EXPECT_EQ(output_of(e, {.tokens = prompt, .max_tokens = 2}).tokens.size(), 2u);
 }
 
-TEST_F(EngineTest, ARequestOutlivesItsEngine) {
+TEST_P(EngineTest, ARequestOutlivesItsEngine) {
   std::optional<Generation> generation;
   {
-    Engine e(model, ops::select_backend(""), small);
+    Engine e(model, table, small);
     generation.emplace(e.submit({.tokens = prompt, .max_tokens = 2000}));
   }
   EXPECT_EQ(output_of(std::move(*generation)).finish.reason, FinishReason::cancelled);
 }
 
-TEST_F(EngineTest, ARequestThatBeginsLikeAnotherStartsFromItsStateAndGivesTheSameTokens) {
+TEST_P(EngineTest, ARequestThatBeginsLikeAnotherStartsFromItsStateAndGivesTheSameTokens) {
   std::vector<int32_t> common;
   for (int32_t i = 0; i < 70; ++i) common.push_back((i * 31) % 96);
-  for (const int drafts : {0, 2}) {
+  // Emulated kernels are a thousand times slower than real ones.
+  const bool slow = ops::is_emulated(table);
+  for (const int drafts : slow ? std::vector<int>{2} : std::vector<int>{0, 2}) {
     EngineOptions options = small;
     options.drafts = {.automatic = false, .depth = drafts};
-    Engine fresh(model, ops::select_backend(""), options);
-    Engine used(model, ops::select_backend(""), options);
-    output_of(used, {.tokens = common, .max_tokens = 8, .borders = {50}});
+    Engine fresh(model, table, options);
+    Engine used(model, table, options);
+    output_of(used, {.tokens = common, .max_tokens = slow ? 2 : 8, .borders = {50}});
     std::vector<int32_t> other(common.begin(), common.begin() + 60);
     other.insert(other.end(), {5, 6, 7});
-    const EngineOutput expected = output_of(fresh, {.tokens = other, .max_tokens = 20});
-    const EngineOutput seen = output_of(used, {.tokens = other, .max_tokens = 20});
+    const int64_t count = slow ? 5 : 20;
+    const EngineOutput expected = output_of(fresh, {.tokens = other, .max_tokens = count});
+    const EngineOutput seen = output_of(used, {.tokens = other, .max_tokens = count});
     EXPECT_EQ(seen.tokens, expected.tokens);
     EXPECT_EQ(expected.finish.usage.cached_tokens, 0);
     EXPECT_EQ(seen.finish.usage.cached_tokens, 50);
@@ -193,6 +199,8 @@ TEST_F(EngineTest, ARequestThatBeginsLikeAnotherStartsFromItsStateAndGivesTheSam
     EXPECT_EQ(next.tokens, output_of(fresh, {.tokens = longer, .max_tokens = 5}).tokens);
   }
 }
+
+QROUND_ON_ENGINE_BACKENDS(EngineTest);
 
 }  // namespace
 }  // namespace qround

@@ -39,17 +39,17 @@ double attention_seconds(const ModelConfig& config, int64_t context) {
   std::vector<float> out(q.size());
   ops::Workspace workspace;
   return fastest(20, [&] {
-    ops::select_backend("").causal_attention({.q = q.data(),
-                                              .keys = keys.data(),
-                                              .values = values.data(),
-                                              .out = out.data(),
-                                              .tokens = 1,
-                                              .context = context,
-                                              .heads = a.heads,
-                                              .kv_heads = a.kv_heads,
-                                              .head_dim = a.head_dim,
-                                              .scale = 0.1f},
-                                             {.threads = {2}, .workspace = workspace});
+    ops::select_host_backend().causal_attention({.q = q.data(),
+                                                 .keys = keys.data(),
+                                                 .values = values.data(),
+                                                 .out = out.data(),
+                                                 .tokens = 1,
+                                                 .context = context,
+                                                 .heads = a.heads,
+                                                 .kv_heads = a.kv_heads,
+                                                 .head_dim = a.head_dim,
+                                                 .scale = 0.1f},
+                                                {.threads = {2}, .workspace = workspace});
   });
 }
 
@@ -61,7 +61,7 @@ struct Decoded {
 
 Decoded decode_at(const Model& model, int64_t context) {
   const uint64_t before = resident_memory().private_bytes();
-  Scheduler scheduler(model, ops::select_backend(""),
+  Scheduler scheduler(model, ops::select_host_backend(),
                       {.context = context + 64,
                        .max_sequences = 1,
                        .prefix_cache_share = 0,

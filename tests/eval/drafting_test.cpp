@@ -15,7 +15,7 @@ class Drafting : public testing::Test {
   std::filesystem::path directory_ = std::filesystem::path(QROUND_SOURCE_DIR) / "models/pocket";
   Model model_ = Model::load(std::make_shared<Checkpoint>(Checkpoint::open(directory_)));
   ops::Workspace workspace_;
-  Executor executor_{ops::select_backend(""), {Threads::all(), workspace_}};
+  Executor executor_{ops::select_host_backend(), {Threads::all(), workspace_}};
   std::vector<int32_t> prompt_ =
       Tokenizer::load(directory_).encode("Q: What is the capital of Japan?\nA:");
 

@@ -81,7 +81,10 @@ TEST_P(TrainedBlock, ComputesWhatTheBlockComputesWithoutTraining) {
                         make_kv_pool(block.config(), mixers, pages_for(batch.length)));
     state.begin(batch.length);
     const SequenceRows rows{.state = &state, .tokens = batch.length};
-    block_forward(block.config(), block.weights(), 0, std::span(&rows, 1),
+    ops::Workspace::Scope scope(workspace);
+    const BatchView view =
+        make_batch_view(block.config(), std::span(&rows, 1), {}, scope, ops::host_memory());
+    block_forward(block.config(), block.weights(), 0, view,
                   expected.data() + sequence * batch.length * block.config().hidden, executor);
   }
   // Two backends, three chained products: some tens of units in the last place.

@@ -16,14 +16,7 @@ TEST(Backend, TheBestUsableOneIsChosenWhenNoneIsNamed) {
   EXPECT_EQ(backends().front().name.substr(0, 4), "cuda");
 }
 
-TEST(Backend, WorkOnHostMemoryGetsNoDevice) {
-  EXPECT_EQ(select_host_backend("").name, "cpu");
-  EXPECT_EQ(select_host_backend("ref").name, "ref");
-  for (const Backend& backend : backends()) {
-    if (!backend.unusable_because.empty() || backend.table->memory->is_host) continue;
-    EXPECT_THROW(select_host_backend(backend.name), Error);
-  }
-}
+TEST(Backend, WorkOnHostMemoryGetsNoDevice) { EXPECT_EQ(select_host_backend().name, "cpu"); }
 
 TEST(Backend, OfHostsAndDevicesKnowsWhereItsOperandsLie) {
   EXPECT_TRUE(select_backend("cpu").memory->is_host);

@@ -2,11 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "tests/ops/expect_close.h"
 #include "tests/ops/on_backend.h"
 #include "tests/ops/random_values.h"
+#include "tests/ops/random_weight.h"
+#include "tests/ops/weight_on_backend.h"
 
 namespace qround::ops {
 namespace {
@@ -104,6 +107,46 @@ TEST_P(Rows, SquaresOfColumnsAreSummedWithTheRowsWeights) {
           ASSERT_NEAR(actual[column], sum, 1e-12 * sum);
         }
       }
+}
+
+TEST_P(Rows, OfAnEmbeddingAreExact) {
+  RandomValues random(7);
+  for (const WeightFormat format : kAllWeightFormats) {
+    const int64_t n = 50, k = 64;
+    const RandomWeight weight(format, n, k, random);
+    OnBackend on(table());
+    const WeightOnBackend copy(weight.weight(), on.memory);
+    const std::vector<int32_t> ids = {3, 49, 0, 3};
+    const auto on_ids = on.copy_of(ids);
+    auto out = on.nans(ids.size() * k);
+    table().embed(
+        copy.weight(),
+        {.ids = on_ids.data(), .out = out.data(), .rows = static_cast<int64_t>(ids.size())},
+        on.context);
+    std::vector<float> expected(ids.size() * k);
+    for (size_t i = 0; i < ids.size(); ++i)
+      ref::dequantize_rows(weight.weight(), ids[i], ids[i] + 1, expected.data() + i * k);
+    EXPECT_EQ(out.to_vector(), expected);
+  }
+}
+
+TEST_P(Rows, LargestValuesAreFoundAtTheirLowestPlaces) {
+  RandomValues random(8);
+  for (const int64_t width : {1, 31, 300, 5000}) {
+    const int64_t rows = 4;
+    std::vector<float> x = random.normal(rows * width);
+    x[static_cast<size_t>(width - 1)] = 10;  // at the end, at the beginning, twice, nowhere
+    x[static_cast<size_t>(width)] = 10;
+    x[static_cast<size_t>(2 * width + width / 2)] = x[static_cast<size_t>(3 * width - 1)] = 10;
+    std::fill(x.end() - width, x.end(), -INFINITY);
+    OnBackend on(table());
+    const auto on_x = on.copy_of(x);
+    auto places = on.copy_of(std::vector<int32_t>(rows, -1));
+    table().largest_in_rows(
+        {.x = on_x.data(), .places = places.data(), .rows = rows, .width = width}, on.context);
+    EXPECT_EQ(places.to_vector(), (std::vector<int32_t>{static_cast<int32_t>(width - 1), 0,
+                                                        static_cast<int32_t>(width / 2), 0}));
+  }
 }
 
 }  // namespace

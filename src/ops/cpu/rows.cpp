@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/cpu/row_blocks.h"
+#include "ops/linear.h"
 
 namespace qround::ops::cpu {
 
@@ -38,6 +39,22 @@ void column_squares(const ColumnSquaresArgs& args, const OpContext& context) {
       const double weight =
           args.weights == nullptr ? 1.0 : double{args.weights[row]} * double{args.weights[row]};
       for (int64_t i = begin; i < end; ++i) args.squares[i] += weight * double{x[i]} * double{x[i]};
+    }
+  });
+}
+
+void embed(const Weight& table, const EmbedArgs& args, const OpContext&) {
+  for (int64_t row = 0; row < args.rows; ++row) {
+    const int32_t id = args.ids[row];
+    dequantize_rows(table, id, id + 1, args.out + row * inputs(table));
+  }
+}
+
+void largest_in_rows(const LargestInRowsArgs& args, const OpContext& context) {
+  for_row_blocks(context.threads, args.rows, args.width, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* x = args.x + row * args.width;
+      args.places[row] = static_cast<int32_t>(std::max_element(x, x + args.width) - x);
     }
   });
 }

@@ -1,6 +1,7 @@
 #include <string>
 
 #include "ops/backend.h"
+#include "ops/cuda/graphs.h"
 #include "ops/cuda/launch.h"
 #include "ops/cuda/memory.h"
 #include "ops/cuda/missing.h"
@@ -11,6 +12,7 @@ namespace {
 constexpr OpTable kTable = {
     .name = kBackendName,
     .memory = &kDeviceMemory,
+    .graphs = &kGraphs,
     .linear = linear,
     .dequantize_rows = dequantize_rows,
     .zero_centered_rms_norm = zero_centered_rms_norm,
@@ -30,6 +32,12 @@ constexpr OpTable kTable = {
     .copy_rows = copy_rows,
     .gather_rows = gather_rows,
     .column_squares = column_squares,
+    .embed = embed,
+    .largest_in_rows = largest_in_rows,
+    .store_keys_values = store_keys_values,
+    .sequence_attention = sequence_attention,
+    .sequence_convolution = sequence_convolution,
+    .sequence_delta_rule = sequence_delta_rule,
     .linear_backward_input = linear_backward_input,
     .weight_gradient_tiles = weight_gradient_tiles,
     .zero_centered_rms_norm_backward = zero_centered_rms_norm_backward,

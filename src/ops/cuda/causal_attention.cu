@@ -19,6 +19,7 @@
 #include "ops/cuda/attention_tile.h"
 #include "ops/cuda/causal_attention_forward.h"
 #include "ops/cuda/launch.h"
+#include "ops/sequences.h"
 
 namespace qround::ops::cuda {
 namespace {
@@ -47,15 +48,17 @@ __device__ float merge_value(float before, float span, const MergeFactors& facto
   return __fmaf_rn(span, factors.span, __fmul_rn(before, factors.before));
 }
 
-// Spans' results where blocks have one span each: [spans, T * Hq (, D)].
+// Spans' results where blocks have one span each: [spans, queries (, D)], null where a block goes
+// through all spans.
 struct SpanResults {
   float* values = nullptr;
   Running* running = nullptr;
+  int64_t queries = 0;
 };
 
 struct ForwardArgs {
   CausalAttentionArgs attention;
-  SpanResults spans;          // values null: blocks go through all spans
+  SpanResults spans;
   float* log_sums = nullptr;  // [T * Hq] log of the softmax's denominator, or null
 };
 
@@ -106,21 +109,22 @@ class Forward {
     }
   }
 
-  __device__ void run() {
+  // `span` is the one that this block takes, where blocks take one each.
+  __device__ void run(int64_t span) {
     load_f32_tile<QueryTile, kThreads>(queries_, args_.head_dim, [&](int row) -> const float* {
       return first_ + row < place_.rows
                  ? args_.q + place_.query(first_ + row, args_) * args_.head_dim
                  : nullptr;
     });
     if (forward_.spans.values != nullptr) {
-      if (int64_t{blockIdx.z} * kSpan > block_last_key()) return;
-      add_span(blockIdx.z);
-      store_span(blockIdx.z);
+      if (span * kSpan > block_last_key()) return;
+      add_span(span);
+      store_span(span);
       return;
     }
-    for (int64_t span = 0; span * kSpan <= block_last_key(); ++span) {
-      add_span(span);
-      merge_span(span);
+    for (int64_t each = 0; each * kSpan <= block_last_key(); ++each) {
+      add_span(each);
+      merge_span(each);
     }
   }
 
@@ -209,13 +213,12 @@ class Forward {
   }
 
   __device__ void store_span(int64_t span) {
-    const int64_t queries = args_.tokens * args_.heads;
     int64_t places[2];
     bool sees[2];
     for (int half = 0; half < 2; ++half) {
       sees[half] = span * kSpan <= last_key_[half];
       if (!sees[half]) continue;
-      places[half] = span * queries + place_.query(rows_[half], args_);
+      places[half] = span * forward_.spans.queries + place_.query(rows_[half], args_);
       if (lane_idx() % 4 == 0) forward_.spans.running[places[half]] = running_[half];
     }
     for_each_value([&](int half, int64_t column, float value) {
@@ -258,39 +261,114 @@ class Forward {
 
 template <int kD>
 __global__ void __launch_bounds__(kThreads) attend(ForwardArgs args) {
-  Forward<kD>(args).run();
+  Forward<kD>(args).run(blockIdx.z);
 }
 
-// A thread takes one value of one query.
-__global__ void combine_spans(ForwardArgs args) {
+// A thread takes one value of one query, `index` of [T, Hq, D].
+__device__ void combine_spans(const ForwardArgs& args, int64_t index) {
   const CausalAttentionArgs& attention = args.attention;
-  const int64_t queries = attention.tokens * attention.heads, dim = attention.head_dim;
-  const int64_t index = int64_t{blockIdx.x} * kCombineThreads + threadIdx.x;
-  if (index >= queries * dim) return;
-  const int64_t query = index / dim, column = index % dim;
+  const int64_t dim = attention.head_dim, query = index / dim, column = index % dim;
   const int64_t last_key = attention.context - attention.tokens + query / attention.heads;
   Running total;
   float value = 0;
   for (int64_t span = 0; span * kSpan <= last_key; ++span) {
-    const int64_t place = span * queries + query;
+    const int64_t place = span * args.spans.queries + query;
     const MergeFactors factors = merge(total, args.spans.running[place]);
     value = merge_value(value, args.spans.values[place * dim + column], factors);
   }
   attention.out[index] = __fdiv_rn(value, total.sum);
 }
 
-template <int kD>
-void launch_attention(const ForwardArgs& args, unsigned spans, Stream* stream) {
-  const CausalAttentionArgs& attention = args.attention;
-  const int64_t rows = attention.tokens * (attention.heads / attention.kv_heads);
-  const dim3 grid(static_cast<unsigned>((rows + kQueries - 1) / kQueries),
-                  static_cast<unsigned>(attention.kv_heads), spans);
-  launch(attend<kD>, grid, kThreads, Forward<kD>::kSharedBytes, stream, args);
+__global__ void combine(ForwardArgs args) {
+  const int64_t index = int64_t{blockIdx.x} * kCombineThreads + threadIdx.x;
+  if (index < args.attention.tokens * args.attention.heads * args.attention.head_dim)
+    combine_spans(args, index);
 }
 
-void launch_for_head(const ForwardArgs& args, unsigned spans, Stream* stream) {
-  with_head_dim(args.attention.head_dim,
-                [&]<int kD>() { launch_attention<kD>(args, spans, stream); });
+// Sequences [first, ...) of a batch, each block's by its place in the grid.
+struct SequencesForward {
+  SequenceAttentionArgs attention;
+  SpanResults spans;  // of all rows
+  int64_t first = 0;
+
+  __device__ ForwardArgs of(int64_t sequence) const {
+    const SequencePlace& place = attention.batch.places[first + sequence];
+    ForwardArgs args{attention_of(attention, place), spans, nullptr};
+    if (spans.values != nullptr) {
+      const int64_t query = place.first_row * attention.heads;
+      args.spans.values += query * attention.head_dim;
+      args.spans.running += query;
+    }
+    return args;
+  }
+};
+
+template <int kD>
+__global__ void __launch_bounds__(kThreads) attend_sequences(SequencesForward args, int spans) {
+  const ForwardArgs forward = args.of(blockIdx.z / spans);
+  const CausalAttentionArgs& attention = forward.attention;
+  if (int64_t{blockIdx.x} * kQueries >= Place(attention).rows) return;
+  Forward<kD>(forward).run(blockIdx.z % spans);
+}
+
+__global__ void combine_sequences(SequencesForward args) {
+  const ForwardArgs forward = args.of(blockIdx.y);
+  const CausalAttentionArgs& attention = forward.attention;
+  const int64_t index = int64_t{blockIdx.x} * kCombineThreads + threadIdx.x;
+  if (index < attention.tokens * attention.heads * attention.head_dim)
+    combine_spans(forward, index);
+}
+
+unsigned blocks_of(int64_t count, int64_t per_block) {
+  return static_cast<unsigned>((count + per_block - 1) / per_block);
+}
+
+// Blocks for `tokens` tokens of a sequence; their third extent is the caller's.
+dim3 grid_of(int64_t tokens, int64_t heads, int64_t kv_heads, int64_t depth) {
+  return dim3(blocks_of(tokens * (heads / kv_heads), kQueries), static_cast<unsigned>(kv_heads),
+              static_cast<unsigned>(depth));
+}
+
+void launch_for_head(const ForwardArgs& args, int64_t spans, Stream* stream) {
+  const CausalAttentionArgs& attention = args.attention;
+  const dim3 grid = grid_of(attention.tokens, attention.heads, attention.kv_heads, spans);
+  with_head_dim(attention.head_dim, [&]<int kD>() {
+    launch(attend<kD>, grid, kThreads, Forward<kD>::kSharedBytes, stream, args);
+  });
+}
+
+SpanResults take_results(int64_t spans, int64_t queries, int64_t head_dim,
+                         Workspace::Scope& scope) {
+  const auto count = static_cast<size_t>(spans * queries);
+  return {scope.take<float>(count * static_cast<size_t>(head_dim)).data(),
+          scope.take<Running>(count).data(), queries};
+}
+
+// `count` sequences of at most `tokens` rows each.
+void launch_sequences(const SequencesForward& args, int64_t count, int64_t tokens, int64_t spans,
+                      Stream* stream) {
+  const SequenceAttentionArgs& attention = args.attention;
+  const dim3 grid = grid_of(tokens, attention.heads, attention.kv_heads, count * spans);
+  with_head_dim(attention.head_dim, [&]<int kD>() {
+    launch(attend_sequences<kD>, grid, kThreads, Forward<kD>::kSharedBytes, stream, args,
+           static_cast<int>(spans));
+  });
+}
+
+// Sequences with few rows, their spans side by side.
+void attend_short(const SequenceAttentionArgs& args, const OpContext& context) {
+  const SequenceBatch& batch = args.batch;
+  const int64_t spans = (batch.most_context + kSpan - 1) / kSpan;
+  if (spans <= 1)
+    return launch_sequences({args, {}, 0}, batch.short_sequences, kShortTokens, 1, context.stream);
+  Workspace::Scope scope(context.workspace);
+  const SequencesForward forward{
+      args, take_results(spans, batch.short_rows * args.heads, args.head_dim, scope), 0};
+  launch_sequences(forward, batch.short_sequences, kShortTokens, spans, context.stream);
+  launch(combine_sequences,
+         dim3(blocks_of(kShortTokens * args.heads * args.head_dim, kCombineThreads),
+              static_cast<unsigned>(batch.short_sequences)),
+         kCombineThreads, 0, context.stream, forward);
 }
 
 }  // namespace
@@ -300,23 +378,26 @@ void causal_attention(const CausalAttentionArgs& args, const OpContext& context)
   const int64_t spans = (args.context + kSpan - 1) / kSpan;
   const int64_t rows = args.tokens * (args.heads / args.kv_heads);
   if (spans == 1 || rows > kQueries) return launch_for_head({args, {}, nullptr}, 1, context.stream);
-  const auto queries = static_cast<size_t>(args.tokens * args.heads);
-  const auto n_spans = static_cast<size_t>(spans);
+  const int64_t queries = args.tokens * args.heads;
   Workspace::Scope scope(context.workspace);
-  const ForwardArgs forward{
-      args,
-      {scope.take<float>(n_spans * queries * static_cast<size_t>(args.head_dim)).data(),
-       scope.take<Running>(n_spans * queries).data()},
-      nullptr};
-  launch_for_head(forward, static_cast<unsigned>(spans), context.stream);
-  const auto values = static_cast<int64_t>(queries) * args.head_dim;
-  launch(combine_spans, static_cast<unsigned>((values + kCombineThreads - 1) / kCombineThreads),
-         kCombineThreads, 0, context.stream, forward);
+  const ForwardArgs forward{args, take_results(spans, queries, args.head_dim, scope), nullptr};
+  launch_for_head(forward, spans, context.stream);
+  launch(combine, blocks_of(queries * args.head_dim, kCombineThreads), kCombineThreads, 0,
+         context.stream, forward);
 }
 
 void causal_attention_with_log_sums(const CausalAttentionArgs& args, float* log_sums,
                                     const OpContext& context) {
   launch_for_head({args, {}, log_sums}, 1, context.stream);
+}
+
+void sequence_attention(const SequenceAttentionArgs& args, const OpContext& context) {
+  const SequenceBatch& batch = args.batch;
+  if (batch.short_sequences > 0) attend_short(args, context);
+  const int64_t others = batch.sequences - batch.short_sequences;
+  if (others > 0)
+    launch_sequences({args, {}, batch.short_sequences}, others, batch.most_tokens, 1,
+                     context.stream);
 }
 
 }  // namespace qround::ops::cuda

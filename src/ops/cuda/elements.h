@@ -14,11 +14,14 @@ __device__ inline int64_t element_index() {
   return int64_t{blockIdx.x} * kElementBlock + threadIdx.x;
 }
 
+inline unsigned element_blocks(int64_t count) {
+  return static_cast<unsigned>((count + kElementBlock - 1) / kElementBlock);
+}
+
 template <typename... P>
 void launch_elements(void (*kernel)(P...), int64_t count, Stream* stream,
                      std::type_identity_t<P>... arguments) {
-  launch(kernel, dim3(static_cast<unsigned>((count + kElementBlock - 1) / kElementBlock)),
-         kElementBlock, 0, stream, arguments...);
+  launch(kernel, element_blocks(count), kElementBlock, 0, stream, arguments...);
 }
 
 }  // namespace qround::ops::cuda

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "ops/cuda/block_scan.h"
 #include "ops/cuda/expert_tiles.h"
 #include "ops/cuda/launch.h"
 
@@ -14,19 +15,20 @@ constexpr int64_t kColumnStep = 128;
 // One block. An expert's tiles start where those of the experts before it end.
 __global__ void list_tiles(const int64_t* begin, int n_experts, int tile_rows, ExpertTile* tiles,
                            int64_t count) {
+  __shared__ int total;
   const auto n_tiles = [&](int expert) {
-    return (begin[expert + 1] - begin[expert] + tile_rows - 1) / tile_rows;
+    return static_cast<int>((begin[expert + 1] - begin[expert] + tile_rows - 1) / tile_rows);
   };
-  int64_t total = 0;
-  for (int expert = 0; expert < n_experts; ++expert) total += n_tiles(expert);
-  for (int64_t i = total + threadIdx.x; i < count; i += kThreads) tiles[i] = {};
-  for (int expert = static_cast<int>(threadIdx.x); expert < n_experts; expert += kThreads) {
-    int64_t tile = 0;
-    for (int before = 0; before < expert; ++before) tile += n_tiles(before);
+  for_each_sum_before<kThreads>(n_experts, n_tiles, [&](int expert, int tile) {
+    if (expert == n_experts) {
+      total = tile;
+      return;
+    }
     for (int64_t row = begin[expert]; row < begin[expert + 1]; row += tile_rows)
       tiles[tile++] = {expert, static_cast<int32_t>(row),
                        static_cast<int32_t>(min(int64_t{tile_rows}, begin[expert + 1] - row))};
-  }
+  });
+  for (int64_t i = total + threadIdx.x; i < count; i += kThreads) tiles[i] = {};
 }
 
 __global__ void combine(CombineArgs args) {

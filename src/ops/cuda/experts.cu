@@ -3,7 +3,7 @@
 // rows keep their bits whatever tokens come with them).
 //
 // Pairs of token and slot are sorted by expert on the device; a block takes some rows of one expert
-// and the same columns of gate and up, 8 by turns, so that silu(gate) * up is made in registers.
+// and the same columns of gate and up by turns, so that silu(gate) * up is made in registers.
 // Every pair's output gets a row of its own, and a token's are added in the order of its slots.
 #include "ops/cuda/activation.h"
 #include "ops/cuda/expert_tiles.h"
@@ -73,20 +73,17 @@ __global__ void __launch_bounds__(Product::kThreads)
         return x + choice / sorted.n_chosen * gate.k;
       },
       [&](int column) {
-        const int64_t idx = first_column + column / 16 * 8 + column % 8;
-        return Column<Columns>{column / 8 % 2 == 0 ? gate : up, min(idx, width - 1)};
+        constexpr int kTurn = Product::kTurn;
+        const int64_t idx = first_column + column / (2 * kTurn) * kTurn + column % kTurn;
+        return Column<Columns>{column / kTurn % 2 == 0 ? gate : up, min(idx, width - 1)};
       },
       gate.k);
-  product.for_each_twin([&](int row, int column, float2 of_gate, float2 of_up) {
-    if (row >= tile.rows) return;
-    const auto put = [&](int64_t at, float g, float u) {
-      if (at >= width) return;
-      const int64_t place =
-          at / kChunk * kChunk + input_place<Columns>(static_cast<int>(at % kChunk));
-      hidden[(tile.first + row) * width + place] = to_bf16(silu(g) * u);
-    };
-    put(first_column + column, of_gate.x, of_up.x);
-    put(first_column + column + 1, of_gate.y, of_up.y);
+  product.for_each_twin([&](int row, int column, float of_gate, float of_up) {
+    const int64_t at = first_column + column;
+    if (row >= tile.rows || at >= width) return;
+    const int64_t place =
+        at / kChunk * kChunk + input_place<Columns>(static_cast<int>(at % kChunk));
+    hidden[(tile.first + row) * width + place] = to_bf16(silu(of_gate) * of_up);
   });
 }
 
@@ -103,12 +100,10 @@ __global__ void __launch_bounds__(Product::kThreads)
   product.run([&](int row) { return hidden + (tile.first + min(row, tile.rows - 1)) * w.k; },
               [&](int column) { return Column<Columns>{w, min(first_column + column, w.n - 1)}; },
               w.k);
-  product.for_each_pair([&](int row, int tile_column, float value, float next) {
-    if (row >= tile.rows) return;
+  product.for_each([&](int row, int tile_column, float value) {
     const int64_t column = first_column + tile_column;
-    float* to = rows + int64_t{sorted.choices[tile.first + row]} * w.n + column;
-    if (column < w.n) to[0] = value;
-    if (column + 1 < w.n) to[1] = next;
+    if (row >= tile.rows || column >= w.n) return;
+    rows[int64_t{sorted.choices[tile.first + row]} * w.n + column] = value;
   });
 }
 
@@ -132,7 +127,7 @@ unsigned blocks_of(int64_t count, int64_t per_block) {
   return static_cast<unsigned>((count + per_block - 1) / per_block);
 }
 
-template <class Product, class Matrices>
+template <class Product, class TwinProduct, class Matrices>
 void multiply(const ExpertsArgs& args, const ExpertGroups& groups,
               const ExpertTables<Matrices>& tables, const uint16_t* x, const OpContext& context) {
   const int64_t grouped = args.tokens * args.n_chosen, width = tables.gate.shape.n;
@@ -144,8 +139,9 @@ void multiply(const ExpertsArgs& args, const ExpertGroups& groups,
   const auto n_tiles = static_cast<unsigned>(sorted.tiles.count);
   uint16_t* hidden = scope.take<uint16_t>(static_cast<size_t>(grouped * width)).data();
   float* rows = scope.take<float>(static_cast<size_t>(grouped * args.hidden)).data();
-  launch(gate_up<Matrices, Product>, dim3(n_tiles, blocks_of(width, Product::kOutputs / 2)),
-         Product::kThreads, Product::kSharedBytes, context.stream, sorted, x, tables.gate,
+  static_assert(TwinProduct::kRows == Product::kRows);
+  launch(gate_up<Matrices, TwinProduct>, dim3(n_tiles, blocks_of(width, TwinProduct::kOutputs / 2)),
+         TwinProduct::kThreads, TwinProduct::kSharedBytes, context.stream, sorted, x, tables.gate,
          tables.up, hidden);
   launch(down<Matrices, Product>, dim3(n_tiles, blocks_of(args.hidden, Product::kOutputs)),
          Product::kThreads, Product::kSharedBytes, context.stream, sorted, hidden, tables.down,
@@ -167,9 +163,11 @@ void multiply_any(const ExpertsArgs& args, const ExpertGroups& groups,
   using Columns = typename Matrices::Columns;
   const auto n_experts = static_cast<int64_t>(args.expert_weights.size());
   if (args.tokens * args.n_chosen <= 4 * n_experts) {
-    multiply<FewRowsProduct<Columns>>(args, groups, tables, x, context);
+    multiply<FewRowsProduct<Columns>, FewRowsTwinProduct<Columns>>(args, groups, tables, x,
+                                                                   context);
   } else {
-    multiply<ManyRowsProduct<Columns>>(args, groups, tables, x, context);
+    multiply<ManyRowsProduct<Columns>, ManyRowsTwinProduct<Columns>>(args, groups, tables, x,
+                                                                     context);
   }
 }
 

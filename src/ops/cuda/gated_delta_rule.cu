@@ -12,7 +12,7 @@
 // Tested by tests/ops/gated_delta_rule_test.cpp.
 #include "base/error.h"
 #include "ops/cuda/launch.h"
-#include "ops/gated_delta_rule.h"
+#include "ops/sequences.h"
 
 namespace qround::ops::cuda {
 namespace {
@@ -143,23 +143,59 @@ __global__ void __launch_bounds__(kThreads) run_tokens(GatedDeltaRuleArgs args) 
   Columns<kRows>(sequence).run();
 }
 
+// A sequence of a batch; the first blocks of a key head keep the keys of tentative tokens.
 template <int kRows>
-void launch_tokens(const GatedDeltaRuleArgs& args, Stream* stream) {
-  const dim3 grid(static_cast<unsigned>((args.value_dim + kColumns - 1) / kColumns),
-                  static_cast<unsigned>(args.value_heads), static_cast<unsigned>(args.sequences));
-  launch(run_tokens<kRows>, grid, kThreads, 2 * kTokensAtOnce * kRows * kLanes * sizeof(float),
-         stream, args);
+__global__ void __launch_bounds__(kThreads) run_sequences(SequenceDeltaRuleArgs args) {
+  const SequencePlace& place = args.batch.places[blockIdx.z];
+  const GatedDeltaRuleArgs sequence = delta_rule_of(args, place);
+  if (sequence.tokens == 0 && sequence.before.tokens == 0) return;
+  const int64_t heads_per_key = sequence.value_heads / sequence.key_heads;
+  if (place.tentative && blockIdx.x == 0 && blockIdx.y % heads_per_key == 0) {
+    const int64_t column = blockIdx.y / heads_per_key * sequence.key_dim;
+    float* keys = args.layer.keys(place.delta_net, 1 - place.delta_net.owed_set);
+    for (int64_t i = threadIdx.x; i < sequence.tokens * sequence.key_dim; i += kThreads) {
+      const int64_t at = i / sequence.key_dim * sequence.k_stride + column + i % sequence.key_dim;
+      keys[at] = sequence.k[at];
+    }
+  }
+  Columns<kRows>(sequence).run();
+}
+
+// launch_for(kRows): with enough rows for keys of `key_dim`.
+template <class LaunchFor>
+void with_rows(int64_t key_dim, const LaunchFor& launch_for) {
+  if (key_dim <= 8 * kLanes) return launch_for.template operator()<8>();
+  if (key_dim <= 32 * kLanes) return launch_for.template operator()<32>();
+  if (key_dim <= kMostRows * kLanes) return launch_for.template operator()<kMostRows>();
+  throw Error("the cuda backend's delta rule takes keys of at most 256")
+      .actual(std::to_string(key_dim));
+}
+
+dim3 grid_of(int64_t value_dim, int64_t value_heads, int64_t sequences) {
+  return dim3(static_cast<unsigned>((value_dim + kColumns - 1) / kColumns),
+              static_cast<unsigned>(value_heads), static_cast<unsigned>(sequences));
+}
+
+constexpr size_t shared_bytes(int rows) {
+  return 2 * kTokensAtOnce * rows * kLanes * sizeof(float);
 }
 
 }  // namespace
 
 void gated_delta_rule(const GatedDeltaRuleArgs& args, const OpContext& context) {
   if (args.tokens == 0 && args.before.tokens == 0) return;
-  if (args.key_dim <= 8 * kLanes) return launch_tokens<8>(args, context.stream);
-  if (args.key_dim <= 32 * kLanes) return launch_tokens<32>(args, context.stream);
-  if (args.key_dim <= kMostRows * kLanes) return launch_tokens<kMostRows>(args, context.stream);
-  throw Error("the cuda backend's delta rule takes keys of at most 256")
-      .actual(std::to_string(args.key_dim));
+  const dim3 grid = grid_of(args.value_dim, args.value_heads, args.sequences);
+  with_rows(args.key_dim, [&]<int kRows>() {
+    launch(run_tokens<kRows>, grid, kThreads, shared_bytes(kRows), context.stream, args);
+  });
+}
+
+void sequence_delta_rule(const SequenceDeltaRuleArgs& args, const OpContext& context) {
+  const DeltaNetShape& shape = args.layer.shape;
+  const dim3 grid = grid_of(shape.value_dim, shape.value_heads, args.batch.sequences);
+  with_rows(shape.key_dim, [&]<int kRows>() {
+    launch(run_sequences<kRows>, grid, kThreads, shared_bytes(kRows), context.stream, args);
+  });
 }
 
 }  // namespace qround::ops::cuda

@@ -20,11 +20,9 @@ __global__ void __launch_bounds__(Product::kThreads)
   product.run([&](int row) { return x + min(first_row + row, rows - 1) * w.k; },
               [&](int column) { return Column<Columns>{w, min(first_column + column, w.n - 1)}; },
               w.k);
-  product.for_each_pair([&](int tile_row, int tile_column, float value, float next) {
+  product.for_each([&](int tile_row, int tile_column, float value) {
     const int64_t row = first_row + tile_row, column = first_column + tile_column;
-    if (row >= rows) return;
-    if (column < w.n) y[row * w.n + column] = value;
-    if (column + 1 < w.n) y[row * w.n + column + 1] = next;
+    if (row < rows && column < w.n) y[row * w.n + column] = value;
   });
 }
 

@@ -37,6 +37,12 @@ void fill_zero(void* to, size_t bytes, Stream* stream) {
   check(cudaMemsetAsync(to, 0, bytes, handle(stream)), "cudaMemsetAsync");
 }
 
+uint64_t free_bytes() {
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  return free;
+}
+
 }  // namespace
 
 const Memory kDeviceMemory = {.is_host = false,
@@ -46,6 +52,7 @@ const Memory kDeviceMemory = {.is_host = false,
                               .download = download,
                               .copy = copy,
                               .fill_zero = fill_zero,
-                              .synchronize = synchronize};
+                              .synchronize = synchronize,
+                              .free_bytes = free_bytes};
 
 }  // namespace qround::ops::cuda

@@ -1,7 +1,11 @@
-// Routing and grouping. The products of the experts are in files of their own.
+// Routing and grouping. The products of the experts are in files of their own. A few choices, as
+// decode has them, are grouped by one block in shared memory: in a pass of hundreds of short
+// kernels each launch and each walk through global memory counts.
 #include <cmath>
+#include <string>
 
-#include "ops/cuda/reduce.h"
+#include "base/error.h"
+#include "ops/cuda/block_scan.h"
 #include "ops/mixture_of_experts.h"
 
 namespace qround::ops::cuda {
@@ -9,6 +13,7 @@ namespace {
 
 constexpr int kGroupThreads = 256;
 constexpr int kGroupWarps = kGroupThreads / kWarpLanes;
+constexpr int kMostSharedExperts = 2048;
 
 // One block per expert counts its choices.
 __global__ void count_choices(const int32_t* experts, int64_t n_choices, int64_t* begin,
@@ -29,10 +34,43 @@ __global__ void count_choices(const int32_t* experts, int64_t n_choices, int64_t
   if (totals != nullptr) totals[expert] += total;
 }
 
-// Counts become first rows.
-__global__ void add_up(int64_t* begin, int64_t n_experts) {
-  begin[0] = 0;
-  for (int64_t expert = 0; expert < n_experts; ++expert) begin[expert + 1] += begin[expert];
+// Counts become first rows, of which each thread makes some.
+__global__ void add_up(int64_t* begin, int n_experts) {
+  __shared__ int counts[kMostSharedExperts];
+  for (int expert = static_cast<int>(threadIdx.x); expert < n_experts; expert += kGroupThreads)
+    counts[expert] = static_cast<int>(begin[expert + 1]);
+  __syncthreads();
+  for_each_sum_before<kGroupThreads>(
+      n_experts, [&](int expert) { return counts[expert]; },
+      [&](int expert, int before) { begin[expert] = before; });
+}
+
+// At most a choice for each thread.
+__global__ void group_few(GroupByExpertArgs args) {
+  __shared__ int counts[kMostSharedExperts];
+  __shared__ int experts[kGroupThreads];
+  const int thread = static_cast<int>(threadIdx.x);
+  const int n_experts = static_cast<int>(args.n_experts);
+  const int n_choices = static_cast<int>(args.tokens * args.n_chosen);
+  for (int expert = thread; expert < n_experts; expert += kGroupThreads) counts[expert] = 0;
+  if (thread < n_choices) experts[thread] = args.experts[thread];
+  __syncthreads();
+  if (thread < n_choices) atomicAdd(&counts[experts[thread]], 1);
+  __syncthreads();
+  for_each_sum_before<kGroupThreads>(
+      n_experts, [&](int expert) { return counts[expert]; },
+      [&](int expert, int before) {
+        args.groups.begin[expert] = before;
+        if (expert == n_experts) return;
+        if (args.totals != nullptr) args.totals[expert] += counts[expert];
+      });
+  if (thread >= n_choices) return;
+  int before = 0;
+  for (int other = 0; other < n_choices; ++other) {
+    const int expert = experts[other];
+    before += expert < experts[thread] || (expert == experts[thread] && other < thread) ? 1 : 0;
+  }
+  args.groups.choices[before] = thread;
 }
 
 // One block per expert writes its choices in order: each round takes one choice per thread, and a
@@ -137,10 +175,17 @@ void route_backward(const RouteBackwardArgs& args, const OpContext& context) {
 
 void group_by_expert(const GroupByExpertArgs& args, const OpContext& context) {
   const int64_t n_choices = args.tokens * args.n_chosen;
+  if (args.n_experts > kMostSharedExperts)
+    throw Error("the cuda backend groups by at most " + std::to_string(kMostSharedExperts) +
+                " experts")
+        .actual(std::to_string(args.n_experts));
+  if (n_choices <= kGroupThreads)
+    return launch(group_few, 1, kGroupThreads, 0, context.stream, args);
   const auto experts = static_cast<unsigned>(args.n_experts);
   launch(count_choices, experts, kGroupThreads, 0, context.stream, args.experts, n_choices,
          args.groups.begin, args.totals);
-  launch(add_up, 1, 1, 0, context.stream, args.groups.begin, args.n_experts);
+  launch(add_up, 1, kGroupThreads, 0, context.stream, args.groups.begin,
+         static_cast<int>(args.n_experts));
   launch(write_choices, experts, kGroupThreads, 0, context.stream, args.experts, n_choices,
          args.groups);
 }

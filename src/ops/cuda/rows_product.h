@@ -3,18 +3,19 @@
 // A warp multiplies 16 rows of x with blocks of 8 outputs on tensor cores and reads W straight from
 // global memory, 32 inputs at a time, in the order it lies there. Inputs may be taken in any order
 // as long as x and W agree, so lane 4 * row + quarter takes inputs 8 * quarter .. + 7 of the 32:
-// 16 bytes of a BF16 row, or one word of GPTQ's int4 layout, whose word r, n holds inputs 8r..8r+7
-// of output n. Neither needs another layout than the file's: nothing is prepared at load, and a
-// mapped or copied checkpoint is all there is. (ldmatrix and shared memory are not needed: a value
-// of W is used by one warp, and x, small, comes through the first-level cache.)
+// 16 bytes of a BF16 row, or words of GPTQ's int4 layout, whose word r, n holds inputs 8r..8r+7 of
+// output n. Outputs may be dealt to the blocks of 8 in any order, too: a lane takes neighbours, one
+// for each of kVector blocks, whose words are one load of up to 16 bytes. Neither format needs
+// another layout than the file's: nothing is prepared at load, and a mapped or copied checkpoint is
+// all there is. (ldmatrix and shared memory are not needed: a value of W is used by one warp, and
+// x, small, comes through the first-level cache.)
 //
 // The inputs are cut into 8 segments by K alone. In decode each of 8 warps takes one, so that a
 // matrix is read by many warps; with many rows a warp takes all of them one after the other. Both
 // add the segments' sums in order: same bits. An int4 group's sum is made of integers codes - zero,
 // exact in BF16, and multiplied by its scale in f32.
 //
-// Registers as nvcc 13.0 compiles it for sm_80, none spilled: few rows 64 (BF16) and 96 (int4),
-// many rows 180 and 240. Not yet run on a GPU.
+// REGISTERS
 //
 // Tested by tests/ops/linear_test.cpp and mixture_of_experts_test.cpp.
 #pragma once
@@ -39,7 +40,26 @@ struct DenseColumns {
   }
 };
 
-// W [N, K] in the GPTQ layout without shuffled groups; K a multiple of the group, the group of 32.
+// kCount words as one load; `from` is aligned to its size.
+template <int kCount>
+__device__ void load_words(const uint32_t* from, uint32_t* to) {
+  if constexpr (kCount == 4) {
+    const uint4 words = *reinterpret_cast<const uint4*>(from);
+    to[0] = words.x;
+    to[1] = words.y;
+    to[2] = words.z;
+    to[3] = words.w;
+  } else if constexpr (kCount == 2) {
+    const uint2 words = *reinterpret_cast<const uint2*>(from);
+    to[0] = words.x;
+    to[1] = words.y;
+  } else {
+    to[0] = *from;
+  }
+}
+
+// W [N, K] in the GPTQ layout without shuffled groups; N a multiple of 4, qweight 16-byte aligned,
+// K a multiple of the group, the group of 32.
 struct Int4Columns {
   static constexpr bool kInt4 = true;
   const uint32_t* qweight = nullptr;
@@ -49,8 +69,10 @@ struct Int4Columns {
   int zero_offset = 1;
 
   __device__ int64_t unit() const { return group; }
-  __device__ uint32_t load(int64_t column, int64_t input) const {
-    return qweight[input / 8 * n + column];
+  // Of kCount neighbours from `column`, a multiple of it, on.
+  template <int kCount>
+  __device__ void load(int64_t column, int64_t input, uint32_t* words) const {
+    load_words<kCount>(qweight + input / 8 * n + column, words);
   }
   __device__ float scale(int64_t column, int64_t group_idx) const {
     return f16_value(scales[group_idx * n + column]);
@@ -77,10 +99,15 @@ __device__ inline void unpack_codes(uint32_t word, uint32_t zero, uint32_t (&pai
 }
 
 // kM * 16 rows and kN * 8 outputs to a warp; the block's warps lie kWarpsM x kWarpsN, each segment
-// by segment, or kSplit: all 8 at the same rows and outputs, each with one segment.
-template <class Columns, int kM, int kN, int kWarpsM, int kWarpsN, bool kSplit>
+// by segment, or kSplit: all 8 at the same rows and outputs, each with one segment. kVector: see
+// above; outputs of two matrices that belong together (for_each_twin) lie by turns of 8 * kVector.
+template <class Columns, int kM, int kN, int kWarpsM, int kWarpsN, bool kSplit, int kVector>
 class RowsProduct {
  public:
+  static_assert(kN % kVector == 0 && (Columns::kInt4 || kVector == 1));
+  static constexpr int kTurn = 8 * kVector;
+  static constexpr int kUnroll =
+      kM == 1 ? 4 : 2;  // blocks of inputs of a group; registers bound it
   static constexpr int kWarps = kSplit ? kSegments : kWarpsM * kWarpsN;
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kRows = 16 * kM * (kSplit ? 1 : kWarpsM);
@@ -110,37 +137,34 @@ class RowsProduct {
     }
   }
 
-  // use(row, column, y, next): elements of the tile; kSplit: called by one warp only.
-  // `blocks` of 8 columns follow each other in a lane: use(row, j, column, ...) gives block j's.
+  // use(row, column, y): elements of the tile; kSplit: called by one warp only.
   template <class Use>
-  __device__ void for_each_pair(const Use& use) const {
+  __device__ void for_each(const Use& use) const {
     if (kSplit && warp_idx() != 0) return;
 #pragma unroll
     for (int i = 0; i < kM; ++i)
 #pragma unroll
       for (int j = 0; j < kN; ++j)
 #pragma unroll
-        for (int half = 0; half < 2; ++half)
-          use(warp_row() + 16 * i + 8 * half + lane_idx() / 4,
-              warp_column() + 8 * j + lane_idx() % 4 * 2, total_[i][j][2 * half],
-              total_[i][j][2 * half + 1]);
+        for (int e = 0; e < 4; ++e) use(row_of_sum(i, e), column_of_sum(j, e), total_[i][j][e]);
   }
 
-  // use(row, column, pair of an even block of 8 columns, pair of the odd one after it), as
-  // TileProduct has it.
+  // use(row, column, y of a turn's output, y of the one in the next turn): `column` counts the
+  // outputs of every other turn.
   template <class Use>
   __device__ void for_each_twin(const Use& use) const {
     if (kSplit && warp_idx() != 0) return;
 #pragma unroll
     for (int i = 0; i < kM; ++i)
 #pragma unroll
-      for (int j = 0; j < kN; j += 2)
+      for (int j = 0; j < kN; ++j)
 #pragma unroll
-        for (int half = 0; half < 2; ++half)
-          use(warp_row() + 16 * i + 8 * half + lane_idx() / 4,
-              warp_column() / 2 + 4 * j + lane_idx() % 4 * 2,
-              make_float2(total_[i][j][2 * half], total_[i][j][2 * half + 1]),
-              make_float2(total_[i][j + 1][2 * half], total_[i][j + 1][2 * half + 1]));
+        for (int e = 0; e < 4; ++e) {
+          if (j / kVector % 2 != 0) continue;
+          const int column = column_of_sum(j, e);
+          use(row_of_sum(i, e), column / (2 * kTurn) * kTurn + column % kTurn, total_[i][j][e],
+              total_[i][j + kVector][e]);
+        }
   }
 
  private:
@@ -148,6 +172,18 @@ class RowsProduct {
 
   static __device__ int warp_row() { return kSplit ? 0 : warp_idx() / kWarpsN * 16 * kM; }
   static __device__ int warp_column() { return kSplit ? 0 : warp_idx() % kWarpsN * 8 * kN; }
+
+  // Output `place` of the 8 of block j.
+  static __device__ int column_of_block(int j, int place) {
+    return warp_column() + j / kVector * kTurn + place * kVector + j % kVector;
+  }
+  // Of element e of a lane's sums.
+  static __device__ int row_of_sum(int i, int e) {
+    return warp_row() + 16 * i + 8 * (e / 2) + lane_idx() / 4;
+  }
+  static __device__ int column_of_sum(int j, int e) {
+    return column_of_block(j, lane_idx() % 4 * 2 + e % 2);
+  }
 
   static __device__ void clear(Sums& sums) {
 #pragma unroll
@@ -206,7 +242,7 @@ class RowsProduct {
         uint4 w[kN];
 #pragma unroll
         for (int j = 0; j < kN; ++j) {
-          const auto column = column_of(warp_column() + 8 * j + lane_idx() / 4);
+          const auto column = column_of(column_of_block(j, lane_idx() / 4));
           w[j] = column.matrix.load(column.idx, block * kInputBlock + lane_idx() % 4 * 8);
         }
         multiply(rows, block * kInputBlock, segment_, [&](int j, uint32_t(&pairs)[4]) {
@@ -227,17 +263,19 @@ class RowsProduct {
     uint32_t zeros[kN];
 #pragma unroll
     for (int j = 0; j < kN; ++j) {
-      const auto column = column_of(warp_column() + 8 * j + lane_idx() / 4);
+      const auto column = column_of(column_of_block(j, lane_idx() / 4));
       zeros[j] = column.matrix.zero(column.idx, group);
     }
-#pragma unroll 4
+#pragma unroll kUnroll
     for (int input = 0; input < inputs; input += kInputBlock) {
       const int64_t at = group * inputs + input;
       uint32_t words[kN];
 #pragma unroll
-      for (int j = 0; j < kN; ++j) {
-        const auto column = column_of(warp_column() + 8 * j + lane_idx() / 4);
-        words[j] = column.matrix.load(column.idx, at + lane_idx() % 4 * 8);
+      for (int j = 0; j < kN; j += kVector) {
+        const auto column = column_of(column_of_block(j, lane_idx() / 4));
+        // One beyond the last output is the last one, whose neighbours come before it.
+        column.matrix.template load<kVector>(column.idx / kVector * kVector,
+                                             at + lane_idx() % 4 * 8, words + j);
       }
       multiply(rows, at, sums,
                [&](int j, uint32_t(&pairs)[4]) { unpack_codes(words[j], zeros[j], pairs); });
@@ -246,7 +284,7 @@ class RowsProduct {
     for (int j = 0; j < kN; ++j)
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        const auto column = column_of(warp_column() + 8 * j + lane_idx() % 4 * 2 + e);
+        const auto column = column_of(column_of_sum(j, e));
         const float scale = column.matrix.scale(column.idx, group);
 #pragma unroll
         for (int i = 0; i < kM; ++i)
@@ -295,8 +333,15 @@ struct Column {
 // Rows are few up to here: decode, and the verification of drafts.
 inline constexpr int64_t kFewRows = 32;
 template <class Columns>
-using FewRowsProduct = RowsProduct<Columns, 1, 2, 1, 1, true>;
+using FewRowsProduct =
+    RowsProduct<Columns, 1, Columns::kInt4 ? 4 : 2, 1, 1, true, Columns::kInt4 ? 4 : 1>;
 template <class Columns>
-using ManyRowsProduct = RowsProduct<Columns, 2, 4, 2, 4, false>;
+using ManyRowsProduct = RowsProduct<Columns, 2, 4, 2, 4, false, Columns::kInt4 ? 4 : 1>;
+// Of two matrices by turns.
+template <class Columns>
+using FewRowsTwinProduct =
+    RowsProduct<Columns, 1, Columns::kInt4 ? 4 : 2, 1, 1, true, Columns::kInt4 ? 2 : 1>;
+template <class Columns>
+using ManyRowsTwinProduct = RowsProduct<Columns, 2, 4, 2, 4, false, Columns::kInt4 ? 2 : 1>;
 
 }  // namespace qround::ops::cuda

@@ -47,7 +47,8 @@ bool fits_rows_product(const DenseWeight& weight) {
 }
 bool fits_rows_product(const Int4Weight& weight) {
   return weight.g_idx == nullptr && weight.group_size % kInputBlock == 0 &&
-         weight.k % weight.group_size == 0;
+         weight.k % weight.group_size == 0 && weight.n % 4 == 0 &&
+         reinterpret_cast<uintptr_t>(weight.qweight) % 16 == 0;
 }
 
 }  // namespace qround::ops::cuda

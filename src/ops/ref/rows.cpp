@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/linear.h"
+
 namespace qround::ops::ref {
 
 void add(const float* x, float* sum, int64_t count, const OpContext&) {
@@ -28,6 +30,20 @@ void column_squares(const ColumnSquaresArgs& args, const OpContext&) {
       const auto x = double{args.x[row * args.k + i]};
       args.squares[i] += weight * x * x;
     }
+  }
+}
+
+void embed(const Weight& table, const EmbedArgs& args, const OpContext&) {
+  for (int64_t row = 0; row < args.rows; ++row) {
+    const int32_t id = args.ids[row];
+    dequantize_rows(table, id, id + 1, args.out + row * inputs(table));
+  }
+}
+
+void largest_in_rows(const LargestInRowsArgs& args, const OpContext&) {
+  for (int64_t row = 0; row < args.rows; ++row) {
+    const float* x = args.x + row * args.width;
+    args.places[row] = static_cast<int32_t>(std::max_element(x, x + args.width) - x);
   }
 }
 

@@ -19,13 +19,15 @@ T* dynamic_shared() {
 }
 
 template <typename... P>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, Stream*,
+void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, Stream* stream,
             std::type_identity_t<P>... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  const auto call = [&] { kernel(arguments...); };
-  cuda_emulation::run_grid(
-      {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes,
-      {[](const void* bound) { (*static_cast<const decltype(call)*>(bound))(); }, &call});
+  cuda_emulation::enqueue(handle(stream), [=] {
+    const auto call = [&] { kernel(arguments...); };
+    cuda_emulation::run_grid(
+        {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes,
+        {[](const void* bound) { (*static_cast<const decltype(call)*>(bound))(); }, &call});
+  });
 }
 
 }  // namespace qround::ops::cuda
