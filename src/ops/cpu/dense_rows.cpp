@@ -70,12 +70,13 @@ HWY_ATTR void dot_tile(const DenseRows& p, int64_t row, int64_t output) {
   F32Vector sums[kRows][kOutputs];
   for (auto& of_row : sums)
     for (F32Vector& sum : of_row) sum = hn::Zero(d);
+  // The first rows of x bring the next rows of W.
+  const int64_t ahead = row < kTileRows ? kOutputs * p.w_stride : 0;
   int64_t k = 0;
   for (; k + Factors::kStep <= p.depth; k += Factors::kStep) {
     typename Arithmetic::template Operand<F32> weights[kOutputs];
     for (int64_t n = 0; n < kOutputs; ++n) {
-      if constexpr (kRows < kTileRows)
-        __builtin_prefetch(w + (kOutputs + n) * p.w_stride + k, 0, 2);
+      __builtin_prefetch(w + ahead + n * p.w_stride + k, 0, 2);
       weights[n] = Factors::load_weights(w + n * p.w_stride + k);
     }
     for (int64_t r = 0; r < kRows; ++r) {

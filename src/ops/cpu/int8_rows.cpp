@@ -72,6 +72,8 @@ HWY_ATTR void dot_tile(const Int8Rows& p, int64_t row, int64_t output) {
   const int64_t groups = w.k / w.group_size;
   const int8_t* codes = w.codes + output * w.k;
   const float* scales = w.scales + output * groups;
+  // The first rows of inputs bring the next rows of the weight.
+  const int64_t ahead = row < p.first_row + kTileRows ? kOutputs * w.k : 0;
   F32Vector totals[kRows][kOutputs];
   for (auto& of_row : totals)
     for (F32Vector& total : of_row) total = hn::Zero(F32());
@@ -83,9 +85,7 @@ HWY_ATTR void dot_tile(const Int8Rows& p, int64_t row, int64_t output) {
       for (int64_t n = 0; n < kOutputs; ++n) sums[r][n] = start;
     }
     for (int64_t k = 0; k < w.group_size; k += kBytes) {
-      if constexpr (kRows < kTileRows)
-        for (int64_t n = 0; n < kOutputs; ++n)
-          __builtin_prefetch(codes + (kOutputs + n) * w.k + k, 0, 2);
+      for (int64_t n = 0; n < kOutputs; ++n) __builtin_prefetch(codes + ahead + n * w.k + k, 0, 2);
       for (int64_t r = 0; r < kRows; ++r)
         for (int64_t n = 0; n < kOutputs; ++n)
           sums[r][n] = Dot::add(sums[r][n], codes + n * w.k + k, x.codes_of(group, row + r) + k);
