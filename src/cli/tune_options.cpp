@@ -79,10 +79,20 @@ void add_tune_options(CLI::App& app, TuneOptions& options) {
   add_override(app, options, "--seqlen", &quant::TuneRecipe::length, "Tokens of each");
   add_override(app, options, "--batch-size", &quant::TuneRecipe::batch, "Sequences per iteration");
   add_override(app, options, "--lr", &quant::TuneRecipe::learning_rate,
-               "Step of the rounding offsets; default 1.5 / iterations");
-  add_override(
-      app, options, "--minmax-lr", &quant::TuneRecipe::factor_rate,
-      "Step of the range factors; default as --lr where that is given, else 1 / iterations");
+               "First step of the rounding offsets; default 0.2 / iterations");
+  add_override(app, options, "--minmax-lr", &quant::TuneRecipe::factor_rate,
+               "First step of the range factors; default 0 (searched scales stay), or with --start "
+               "nearest as --lr, else 1 / iterations");
+  app.add_option_function<std::string>(
+         "--start",
+         [&options](const std::string& value) {
+           const auto start = value == "nearest" ? quant::Start::nearest : quant::Start::feedback;
+           options.overrides.emplace_back(
+               [start](quant::TuneRecipe& recipe) { quant::start_at(recipe, start); });
+         },
+         "Where tuning starts: feedback (searched scales, codes that make up for each other's "
+         "errors; the default) or nearest")
+      ->check(CLI::IsMember({"feedback", "nearest"}));
   add_override(app, options, "--held-out", &quant::TuneRecipe::held_out,
                "Sequences kept for choosing the best state");
   add_override(app, options, "--seed", &quant::TuneRecipe::seed, "Seed of every random choice");

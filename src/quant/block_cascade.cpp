@@ -11,6 +11,7 @@
 #include "model/stored_parameter.h"
 #include "model/training_memory.h"
 #include "ops/full_range_int4.h"
+#include "quant/starting_point.h"
 
 namespace qround::quant {
 namespace {
@@ -208,11 +209,15 @@ void BlockCascade::pack(PackedBatch& batch, Threads threads) const {
 BlockCascade::Needs BlockCascade::needs(const ModelConfig& config, const ExportPlan& plan,
                                         const TuneRecipe& recipe, int64_t group_size,
                                         Threads threads) {
-  uint64_t largest = 0, largest_with_source = 0;
+  uint64_t largest = 0, largest_with_source = 0, largest_map = 0;
   for (const ExportStep& step : plan.steps) {
     uint64_t weights = 0, source = 0;
     for (const ExportItem& item : step.items) {
-      if (item.linear != nullptr) weights += static_cast<uint64_t>(item.shape.out * item.shape.in);
+      const auto of_item = static_cast<uint64_t>(item.shape.out * item.shape.in);
+      if (item.linear != nullptr) {
+        weights += of_item;
+        largest_map = std::max(largest_map, of_item);
+      }
       source += item.source.bytes();
     }
     const uint64_t state =
@@ -233,7 +238,12 @@ BlockCascade::Needs BlockCascade::needs(const ModelConfig& config, const ExportP
                                                               evaluation.activation_bytes));
     scratch = std::max(scratch, static_cast<uint64_t>(training.scratch_bytes));
   }
-  const uint64_t buffers = 4 * static_cast<uint64_t>(batch.tokens()) * hidden * sizeof(float);
+  // The starting point is made with two buffers of a batch, before the four of the iterations.
+  const uint64_t buffer = static_cast<uint64_t>(batch.tokens()) * hidden * sizeof(float);
+  const uint64_t start = recipe.iterations > 0 && recipe.start == Start::feedback
+                             ? starting_point_bytes(config, largest_map, threads)
+                             : 0;
+  const uint64_t buffers = std::max(4 * buffer, 2 * buffer + start);
   const uint64_t streams =
       2 * static_cast<uint64_t>(recipe.samples * recipe.length) * hidden * sizeof(float);
   const uint64_t block = largest + activations + scratch + buffers;

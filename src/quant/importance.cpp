@@ -68,24 +68,32 @@ const float* Importance::of(size_t linear_idx) const {
   return sums.mean_square.empty() ? nullptr : sums.mean_square.data();
 }
 
+void visit_calibration_inputs(const ModelConfig& config, const BlockWeights& weights,
+                              const CalibrationInputs& inputs, const LinearInputVisitor& visit,
+                              const Executor& executor) {
+  const ops::Memory& memory = *executor.ops.memory;
+  const TrainingBatch& batch = inputs.batch;
+  const int64_t floats = batch.length * config.hidden;
+  ops::Buffer<float> x(memory, batch.sequences * floats), y(memory, batch.sequences * floats);
+  for (int64_t first = 0; first < inputs.samples; first += batch.sequences) {
+    const int64_t count = std::min(batch.sequences, inputs.samples - first);
+    for (int64_t i = 0; i < count; ++i)
+      memory.upload(x.data() + i * floats, inputs.store.sample(first + i),
+                    static_cast<size_t>(floats) * sizeof(float), executor.context.stream);
+    BlockTraining pass(config, mixer_kind(weights), {count, batch.length}, memory);
+    pass.forward(weights, x.data(), y.data(), executor);
+    visit_linear_inputs(config, weights, pass, x.data(), visit, executor);
+  }
+}
+
 Importance measure_importance(const ModelConfig& config, const BlockWeights& weights,
                               const std::vector<TunedLinear>& linears,
                               const ActivationStore& inputs, TrainingBatch batch,
                               TokenWeight token_weight, const Executor& executor) {
   Importance importance(linears, token_weight);
-  const ops::Memory& memory = *executor.ops.memory;
-  const int64_t floats = batch.length * config.hidden;
-  ops::Buffer<float> x(memory, batch.sequences * floats), y(memory, batch.sequences * floats);
-  for (int64_t first = 0; first < inputs.samples(); first += batch.sequences) {
-    const int64_t count = std::min(batch.sequences, inputs.samples() - first);
-    for (int64_t i = 0; i < count; ++i)
-      memory.upload(x.data() + i * floats, inputs.sample(first + i),
-                    static_cast<size_t>(floats) * sizeof(float), executor.context.stream);
-    BlockTraining pass(config, mixer_kind(weights), {count, batch.length}, memory);
-    pass.forward(weights, x.data(), y.data(), executor);
-    const auto add = [&](const LinearInputs& seen) { importance.add(seen, executor); };
-    visit_linear_inputs(config, weights, pass, x.data(), add, executor);
-  }
+  visit_calibration_inputs(
+      config, weights, {inputs, inputs.samples(), batch},
+      [&](const LinearInputs& seen) { importance.add(seen, executor); }, executor);
   importance.finish();
   return importance;
 }

@@ -42,8 +42,20 @@ class Importance {
   std::vector<Sums> sums_;
 };
 
-// Runs the block over all samples, batch.sequences of batch.length tokens at a time, and gathers
-// what its maps read.
+// The first `samples` of a store of block inputs, passed batch.sequences of batch.length tokens at
+// a time.
+struct CalibrationInputs {
+  const ActivationStore& store;
+  int64_t samples = 0;
+  TrainingBatch batch;
+};
+
+// Runs the block over them and shows `visit` what its maps read.
+void visit_calibration_inputs(const ModelConfig& config, const BlockWeights& weights,
+                              const CalibrationInputs& inputs, const LinearInputVisitor& visit,
+                              const Executor& executor);
+
+// Of all samples.
 Importance measure_importance(const ModelConfig& config, const BlockWeights& weights,
                               const std::vector<TunedLinear>& linears,
                               const ActivationStore& inputs, TrainingBatch batch,

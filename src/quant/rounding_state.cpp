@@ -48,6 +48,23 @@ RoundingState::RoundingState(std::vector<TunedLinear> linears,
   for (int64_t iteration = 0; iteration < recipe.iterations; ++iteration)
     sizes.push_back({recipe.v_units(iteration), recipe.factor_step(iteration)});
   step_sizes_ = {memory, std::span<const ops::SignRoundStepSizes>(sizes), executor.context.stream};
+  refresh();
+}
+
+void RoundingState::start(size_t linear_idx, const int16_t* v, const float* alpha,
+                          const float* beta) {
+  const ops::Memory& memory = *executor_.ops.memory;
+  const Place& place = places_[linear_idx];
+  const ops::DenseWeight& weight = linears_[linear_idx].weight;
+  const auto weights = static_cast<size_t>(weight.n * weight.k);
+  const size_t factor_bytes = weights / static_cast<size_t>(group_size_) * sizeof(float);
+  ops::Stream* stream = executor_.context.stream;
+  memory.upload(v_.data() + place.first_weight, v, weights * sizeof(int16_t), stream);
+  memory.upload(alpha_.data() + place.first_group, alpha, factor_bytes, stream);
+  memory.upload(beta_.data() + place.first_group, beta, factor_bytes, stream);
+}
+
+void RoundingState::refresh() {
   for_parts([&](size_t linear_idx, int64_t begin, int64_t end) {
     executor_.ops.sign_round(resident_[linear_idx], rule_, rows_of(linear_idx, begin, end),
                              {.dtype = dtype_, .values = values_of(linear_idx)}, executor_.context);

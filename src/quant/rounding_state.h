@@ -32,8 +32,9 @@ void pack_nibbles(const uint8_t* codes, size_t count, uint8_t* packed);
 // The state lies in the memory of the executor's backend, snapshots in the host's.
 class RoundingState {
  public:
-  // v = 0, alpha = beta = 1. K of every map is a multiple of group_size. `resident` has the weights
-  // of `linears` where the backend can read them. What `executor` refers to must outlive the state.
+  // Rounding to nearest: v = 0, alpha = beta = 1. K of every map is a multiple of group_size.
+  // `resident` has the weights of `linears` where the backend can read them. What `executor` refers
+  // to must outlive the state.
   RoundingState(std::vector<TunedLinear> linears, std::vector<ops::DenseWeight> resident,
                 int64_t group_size, const TuneRecipe& recipe, const Executor& executor);
 
@@ -51,6 +52,12 @@ class RoundingState {
     return step_sizes_.data() + iteration;
   }
   const ops::SignRoundRule& rule() const { return rule_; }
+
+  // Sets the parameters of a map: v [N, K], alpha and beta [N, K / G] in host memory. Different
+  // maps may be set at the same time.
+  void start(size_t linear_idx, const int16_t* v, const float* alpha, const float* beta);
+  // Makes the effective weights those of the parameters, after `start`.
+  void refresh();
 
   // Remembers the rounding of now in place of what was kept before.
   void keep();

@@ -14,16 +14,21 @@ namespace {
 struct RecipeRow {
   const char* name;
   int64_t iterations, samples;
-  double learning_rate;
 };
 
 // auto-round's recipes of the same names; `card` is the published Qwen3.6-35B-A3B checkpoint's.
 constexpr std::array kRecipes = {
-    RecipeRow{"light", 50, 128, 5e-3},
-    RecipeRow{"default", 200, 128, 0},
-    RecipeRow{"best", 1000, 512, 0},
-    RecipeRow{"card", 400, 256, 0},
+    RecipeRow{"light", 50, 128},
+    RecipeRow{"default", 200, 128},
+    RecipeRow{"best", 1000, 512},
+    RecipeRow{"card", 400, 256},
 };
+
+constexpr double kMostUnits = std::numeric_limits<int16_t>::max();
+// Error feedback may move a weight so far at the start.
+constexpr double kStartCodes = 1;
+// Searched scales may exceed plain rounding's.
+constexpr float kMostOfSearched = 2;
 
 void require(bool valid, const char* name, const std::string& expected, double actual) {
   if (valid) return;
@@ -40,6 +45,16 @@ const char* clamp_name(ops::ClampRule rule) {
       return "open";
     case ops::ClampRule::inward:
       return "inward";
+  }
+  return "";
+}
+
+const char* start_name(Start start) {
+  switch (start) {
+    case Start::nearest:
+      return "nearest";
+    case Start::feedback:
+      return "feedback";
   }
   return "";
 }
@@ -63,18 +78,26 @@ const char* selection_name(Selection selection) {
 }  // namespace
 
 int64_t TuneRecipe::units_per_step_drop() const {
-  const int64_t reach = iterations * (iterations + 1) / 2;
-  return reach / std::numeric_limits<int16_t>::max() + 1;
+  // In steps' drops, of which T / rate are a code.
+  const auto steps = static_cast<double>(iterations);
+  const double at_start = start == Start::feedback ? kStartCodes * steps / rate() : 0;
+  return static_cast<int64_t>((at_start + steps * (steps + 1) / 2) / kMostUnits) + 1;
+}
+
+int16_t TuneRecipe::most_start_units() const {
+  return static_cast<int16_t>(std::min(kStartCodes / rule().v_unit, kMostUnits));
 }
 
 int16_t TuneRecipe::v_units(int64_t iteration) const {
-  const double exact =
-      static_cast<double>(iterations - iteration) / static_cast<double>(units_per_step_drop());
-  return static_cast<int16_t>(std::lround(exact));
+  // Differences of rounded sums, so that what rounding takes from a step goes to the next.
+  const auto way = [this](int64_t steps) {
+    const auto drops = static_cast<double>(steps * (2 * iterations - steps + 1) / 2);
+    return std::floor(drops / static_cast<double>(units_per_step_drop()));
+  };
+  return static_cast<int16_t>(way(iteration + 1) - way(iteration));
 }
 
 float TuneRecipe::factor_step(int64_t iteration) const {
-  if (!tune_factors) return 0;
   return static_cast<float>(rate_of_factors() * static_cast<double>(iterations - iteration) /
                             static_cast<double>(iterations));
 }
@@ -86,7 +109,8 @@ ops::SignRoundRule TuneRecipe::rule() const {
   return {.v_unit = static_cast<float>(unit),
           .clamp = clamp,
           .bf16_scales = bf16_scales,
-          .f16_scale_gradient = f16_scale_gradient};
+          .f16_scale_gradient = f16_scale_gradient,
+          .max_factor = start == Start::feedback ? kMostOfSearched : 1.0f};
 }
 
 void TuneRecipe::validate() const {
@@ -119,8 +143,9 @@ Json to_json(const TuneRecipe& recipe) {
                        {"seqlen", recipe.length},
                        {"batch_size", recipe.batch},
                        {"lr", recipe.rate()},
-                       {"minmax_lr", recipe.tune_factors ? recipe.rate_of_factors() : 0.0},
+                       {"minmax_lr", recipe.rate_of_factors()},
                        {"seed", static_cast<int64_t>(recipe.seed)},
+                       {"start", start_name(recipe.start)},
                        {"loss", recipe.loss_weight == LossWeight::plain ? "plain" : "relative"},
                        {"selection", selection_name(recipe.selection)},
                        {"held_out", recipe.selection == Selection::held_out ? recipe.held_out : 0},
@@ -140,7 +165,6 @@ TuneRecipe recipe_by_name(std::string_view name) {
       recipe.name = row.name;
       recipe.iterations = row.iterations;
       recipe.samples = row.samples;
-      recipe.learning_rate = row.learning_rate;
       return recipe;
     }
     known += (known.empty() ? "" : ", ") + std::string(row.name);
@@ -148,7 +172,19 @@ TuneRecipe recipe_by_name(std::string_view name) {
   throw Error("unknown recipe").expected(known).actual(name);
 }
 
+void start_at(TuneRecipe& recipe, Start start) {
+  if (recipe.start == start) return;
+  const TuneRecipe defaults;
+  const bool nearest = start == Start::nearest;
+  recipe.start = start;
+  recipe.run_rate = nearest ? 1.5 : defaults.run_rate;
+  recipe.factor_run_rate = nearest ? 1 : defaults.factor_run_rate;
+  // auto-round's recipe of that name has a step of its own.
+  if (nearest && recipe.name == "light" && recipe.learning_rate == 0) recipe.learning_rate = 5e-3;
+}
+
 void make_compatible_with_autoround(TuneRecipe& recipe) {
+  start_at(recipe, Start::nearest);
   recipe.run_rate = 1;
   recipe.loss_weight = LossWeight::plain;
   recipe.selection = Selection::mini_batch;

@@ -25,6 +25,12 @@ enum class Selection {
 // its share of the block's output does, or like any other.
 enum class TokenWeight { routing, equal };
 
+// Where the parameters start.
+enum class Start {
+  nearest,   // rounding to nearest, plain scales: auto-round's way
+  feedback,  // searched scales, codes by error feedback (quant/starting_point.h)
+};
+
 // What the squared error of a token is divided by.
 enum class LossWeight {
   plain,     // nothing: auto-round's way. Tokens of large norm decide.
@@ -38,9 +44,12 @@ struct TuneRecipe {
   int64_t samples = 128;     // calibration sequences
   int64_t length = 2048;     // tokens of each
   int64_t batch = 8;         // sequences per iteration
-  double learning_rate = 0;  // of v; 0: run_rate / T
-  double factor_rate = 0;    // of alpha and beta; 0: 1 / T
-  double run_rate = 1.5;     // auto-round's is 1
+  Start start = Start::feedback;
+  double learning_rate = 0;    // the first step of v; 0: run_rate / T
+  double factor_rate = 0;      // of alpha and beta; 0: as below
+  double run_rate = 0.2;       // of v, where learning_rate is 0
+  double factor_run_rate = 0;  // of alpha and beta: 0: they stay. Else they have v's learning_rate,
+                               // or factor_run_rate / T
   uint64_t seed = 42;
   LossWeight loss_weight = LossWeight::relative;
   Selection selection = Selection::held_out;
@@ -53,7 +62,6 @@ struct TuneRecipe {
   // between blocks: twice as fast on processors with such products.
   bool bf16_products = false;
   bool f16_scale_gradient = false;
-  bool tune_factors = true;
   // Experts that fewer tokens of the calibration set reach get searched scales where those are
   // better (quant/rare_experts.h); 0: never.
   int64_t few_tokens = 128;
@@ -61,7 +69,8 @@ struct TuneRecipe {
   TokenWeight token_weight = TokenWeight::routing;
 
   // The rule of v's integer units: lr_t = units(t) * v_unit, where step t of T has (T - t) / q
-  // units and q is 1 unless the sum of all steps would leave 16 bits.
+  // units, rounded so that sums are right, and q is 1 unless the start and the sum of all steps
+  // would leave 16 bits.
   double rate() const {
     if (iterations == 0) return 0;
     if (learning_rate > 0) return learning_rate;
@@ -69,7 +78,8 @@ struct TuneRecipe {
   }
   double rate_of_factors() const {
     if (factor_rate > 0) return factor_rate;
-    return learning_rate > 0 ? learning_rate : 1.0 / static_cast<double>(iterations);
+    if (factor_run_rate > 0 && learning_rate > 0) return learning_rate;
+    return std::min(1.0, factor_run_rate / static_cast<double>(iterations));
   }
   int64_t units_per_step_drop() const;  // q
   ops::Activations activations() const {
@@ -78,6 +88,8 @@ struct TuneRecipe {
   ops::SignRoundRule rule() const;
   int16_t v_units(int64_t iteration) const;
   float factor_step(int64_t iteration) const;
+  // Of v's magnitude at the start.
+  int16_t most_start_units() const;
 
   // Throws Error naming the number that is out of range.
   void validate() const;
@@ -88,6 +100,10 @@ Json to_json(const TuneRecipe& recipe);
 // "light", "default", "best" or "card" (docs/commands.md). Throws Error listing them for another
 // name.
 TuneRecipe recipe_by_name(std::string_view name);
+// Sets the start, and the steps that go with it unless they are overridden: from rounding to
+// nearest a weight must be able to reach the next code, from error feedback a step too large undoes
+// it.
+void start_at(TuneRecipe& recipe, Start start);
 // Sets what auto-round does where we do otherwise by default; numbers of the run stay.
 void make_compatible_with_autoround(TuneRecipe& recipe);
 

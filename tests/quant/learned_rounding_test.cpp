@@ -89,25 +89,49 @@ TEST(BatchOrder, IsAFunctionOfSeedAndStream) {
   EXPECT_NE(first(1, 2), first(2, 2));
 }
 
+// What all steps together move an offset by, in codes; they fit 16 bits beside the start.
+double reach_of(const TuneRecipe& recipe) {
+  int64_t units = 0;
+  for (int64_t t = 0; t < recipe.iterations; ++t) units += recipe.v_units(t);
+  const int64_t at_start = recipe.start == Start::feedback ? recipe.most_start_units() : 0;
+  EXPECT_LE(at_start + units, 32767) << recipe.iterations;
+  return static_cast<double>(units) * double{recipe.rule().v_unit};
+}
+
 // With steps from rate to 0 the reach is rate * (T + 1) / 2: half a code by auto-round's rule,
-// which is just enough to round any weight the other way, and three quarters by ours.
-TEST(TuneRecipe, OffsetsReachHalfACodeOrMoreAndFitSixteenBits) {
-  for (const int64_t iterations : {1, 50, 200, 255, 256, 400, 1000}) {
+// which is just enough to round any weight the other way, and three quarters by ours from rounding
+// to nearest.
+TEST(TuneRecipe, OffsetsReachAnotherCodeFromRoundingToNearest) {
+  for (const int64_t iterations : {50, 200, 255, 256, 400, 1000}) {
     TuneRecipe recipe;
     recipe.iterations = iterations;
-    int64_t units = 0;
-    for (int64_t t = 0; t < iterations; ++t) units += recipe.v_units(t);
-    EXPECT_LE(units, 32767) << iterations;
-    const double reach = static_cast<double>(units) * double{recipe.rule().v_unit};
-    EXPECT_NEAR(reach, recipe.rate() * static_cast<double>(iterations + 1) / 2, 0.005)
-        << iterations;
-    if (iterations > 1) {
-      EXPECT_NEAR(reach, 0.75, 0.02) << iterations;
-    }
+    start_at(recipe, Start::nearest);
+    EXPECT_NEAR(reach_of(recipe), 0.75, 0.025) << iterations;
     make_compatible_with_autoround(recipe);
-    EXPECT_NEAR(static_cast<double>(units) * double{recipe.rule().v_unit}, 0.5,
-                0.5 / static_cast<double>(iterations) + 0.005);
+    EXPECT_NEAR(reach_of(recipe), 0.5, 0.02) << iterations;
   }
+}
+
+TEST(TuneRecipe, OffsetsKeepRoomForAWholeCodeOfErrorFeedback) {
+  for (const int64_t iterations : {50, 200, 400, 1000, 10'000}) {
+    TuneRecipe recipe;
+    recipe.iterations = iterations;
+    const double reach = recipe.rate() * static_cast<double>(iterations + 1) / 2;
+    EXPECT_NEAR(reach_of(recipe), reach, 0.001) << iterations;
+    EXPECT_NEAR(recipe.most_start_units() * double{recipe.rule().v_unit}, 1, 0.001) << iterations;
+  }
+}
+
+TEST(TuneRecipe, StartingElsewhereBringsTheStepsThatGoWithIt) {
+  TuneRecipe recipe;
+  make_compatible_with_autoround(recipe);
+  start_at(recipe, Start::nearest);
+  EXPECT_EQ(recipe.rate(), 1.0 / 200);
+  start_at(recipe, Start::feedback);
+  EXPECT_EQ(recipe.rate(), TuneRecipe().rate());
+  TuneRecipe light = recipe_by_name("light");
+  make_compatible_with_autoround(light);
+  EXPECT_EQ(light.rate(), 5e-3);
 }
 
 TEST(TuneRecipe, RefusesNumbersOutOfRangeAndUnknownNames) {
@@ -171,10 +195,17 @@ TEST_F(Tuner, LowersTheErrorOnSequencesItDidNotTrainOn) {
   TuneRecipe longer = recipe();
   longer.iterations = 40;
   longer.samples = 40;
-  const TuneResult result = run(longer, 2);
-  EXPECT_LT(result.loss_after, 0.95 * result.loss_before);
-  EXPECT_EQ(result.losses.size(), 40u);
-  EXPECT_GT(result.kept_iteration, 0);
+  longer.start = Start::nearest;
+  const TuneResult nearest = run(longer, 2);
+  EXPECT_LT(nearest.loss_after, 0.95 * nearest.loss_before);
+  EXPECT_EQ(nearest.losses.size(), 40u);
+  EXPECT_GT(nearest.kept_iteration, 0);
+
+  longer.start = Start::feedback;
+  longer.learning_rate = 5e-4;
+  const TuneResult feedback = run(longer, 2);
+  EXPECT_EQ(feedback.loss_before, nearest.loss_before);
+  EXPECT_LT(feedback.loss_after, 0.95 * nearest.loss_after);
 }
 
 TEST_F(Tuner, GivesTheSameBytesForAnyNumberOfThreads) {
@@ -207,7 +238,7 @@ TEST_F(Tuner, OnADeviceGoesTheWayOfTheHost) {
   shorter.length = 20;
   shorter.batch = 2;
   shorter.held_out = 2;
-  shorter.learning_rate = 0.02;
+  shorter.learning_rate = 2e-3;
   const TuneResult host = run(shorter, 2);
   for (const ops::OpTable* table : ops::fast_backends()) {
     if (table->memory->is_host) continue;

@@ -1,0 +1,32 @@
+// Where learned rounding starts: at searched scales and codes rounded with error feedback, by what
+// the maps read of the calibration text. Sign steps alone, from rounding to nearest, end behind
+// where this begins.
+#pragma once
+
+#include "ops/full_range_int4.h"
+#include "quant/importance.h"
+#include "quant/rounding_state.h"
+#include "stream/activation_store.h"
+
+namespace qround::quant {
+
+// Moves every map of `state` there. `weights` is the block as given, where the executor's backend
+// can read it; the first `samples` of `inputs` are looked at. Results do not depend on the number
+// of threads.
+void start_from_feedback(const ModelConfig& config, const BlockWeights& weights,
+                         const CalibrationInputs& inputs, const TuneRecipe& recipe,
+                         const Executor& executor, RoundingState& state);
+
+// Bytes this takes at most, beside activations of a batch; `largest_map` is the most weights of
+// one.
+uint64_t starting_point_bytes(const ModelConfig& config, uint64_t largest_map, Threads threads);
+
+// alpha and beta of a group with which sign_round has this scale, or its magnitude where the sign
+// would take a factor above `max_factor`. The other side's factor is small enough that the sign
+// stays.
+struct RangeFactors {
+  float alpha = 1, beta = 1;
+};
+RangeFactors factors_of_scale(ops::GroupRange range, float scale, float max_factor);
+
+}  // namespace qround::quant
