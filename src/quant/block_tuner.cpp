@@ -316,18 +316,20 @@ TuneResult BlockTuner::run(const BlockData& data, int64_t block,
   const bool held_out = recipe_.selection == Selection::held_out && recipe_.held_out > 0;
   const int64_t samples = data.inputs.samples();
   const int64_t trained = held_out ? samples - recipe_.held_out : samples;
+  Best best(state_);
   TuneResult result;
-  if (held_out)
+  if (held_out) {
     result.loss_before =
         Run(config_, recipe_, executor_, state_, weights_, data).evaluate(trained, samples);
+    best.offer(result.loss_before, 0);
+  }
   if (recipe_.start == Start::feedback)
     start_from_feedback(config_, source_.weights,
                         {data.inputs, trained, {recipe_.batch, data.length}}, recipe_, executor_,
                         state_);
   Run run(config_, recipe_, executor_, state_, weights_, data);
   BatchOrder order(trained, recipe_.batch, recipe_.seed, static_cast<uint64_t>(block));
-  Best best(state_);
-  if (held_out) best.offer(run.evaluate(trained, samples), 0);
+  if (held_out && recipe_.start != Start::nearest) best.offer(run.evaluate(trained, samples), 0);
   // Every iteration on a host, where a loss is known at once.
   const auto is_looked_at = [&](int64_t iteration) {
     return executor_.ops.memory->is_host || (iteration + 1) % kIterationsAhead == 0 ||

@@ -10,8 +10,6 @@
 namespace qround::quant {
 namespace {
 
-// Of the mean of H's diagonal, added to each of its elements; GPTQ's.
-constexpr double kDamping = 0.01;
 // Rows of H that a thread takes at a time.
 constexpr int64_t kFactorRows = 64;
 // Rows of W that share a pass over U: what a few vector registers hold.
@@ -57,21 +55,22 @@ void round_lanes(const FeedbackFactor& factor, const FeedbackRows& rows, int64_t
 // From the last input to the first: U's column i is what is left of H's, divided by D_i; what it
 // explains is taken from the rows before. Of the symmetric H only the lower triangle is used, in
 // which column i lies as a row.
-FeedbackFactor::FeedbackFactor(const std::vector<float>& sums, int64_t k, Threads threads)
+FeedbackFactor::FeedbackFactor(const std::vector<float>& sums, int64_t k, int64_t tokens,
+                               Threads threads)
     : k_(k), order_(by_descending_diagonal(sums, k)), columns_(sums.size()) {
   std::vector<double> h(sums.size());
   double trace = 0;
   for (int64_t i = 0; i < k; ++i) trace += double{sums[static_cast<size_t>(i * k + i)]};
-  const double damping = trace > 0 ? kDamping * trace / static_cast<double>(k) : 1;
+  const double added = trace > 0 ? damping(k, tokens) * trace / static_cast<double>(k) : 1;
   for (int64_t i = 0; i < k; ++i) {
     for (int64_t j = 0; j <= i; ++j)
       h[static_cast<size_t>(i * k + j)] =
           double{sums[static_cast<size_t>(input(i) * k + input(j))]};
-    h[static_cast<size_t>(i * k + i)] += damping;
+    h[static_cast<size_t>(i * k + i)] += added;
   }
   for (int64_t i = k - 1; i >= 0; --i) {
     double* row = h.data() + i * k;
-    const double pivot = std::max(row[i], damping);  // in exact arithmetic never below
+    const double pivot = std::max(row[i], added);  // in exact arithmetic never below
     const auto blocks = static_cast<size_t>((i + kFactorRows - 1) / kFactorRows);
     parallel_for(threads, blocks, [&](size_t block, int) {
       const int64_t begin = static_cast<int64_t>(block) * kFactorRows;
@@ -83,6 +82,10 @@ FeedbackFactor::FeedbackFactor(const std::vector<float>& sums, int64_t k, Thread
       }
     });
   }
+}
+
+double damping(int64_t k, int64_t tokens) {
+  return 0.01 + 0.5 * static_cast<double>(k) / static_cast<double>(std::max<int64_t>(tokens, 1));
 }
 
 uint64_t FeedbackFactor::bytes(int64_t k) {

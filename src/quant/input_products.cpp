@@ -26,8 +26,9 @@ void InputProducts::add(const LinearInputs& inputs, const Executor& executor) {
   });
   if (set == sets_.end()) {
     std::vector<float> zeros(static_cast<size_t>(inputs.k * inputs.k));
-    set = sets_.insert(sets_.end(), {std::move(readers), inputs.k, std::move(zeros)});
+    set = sets_.insert(sets_.end(), {std::move(readers), inputs.k, 0, std::move(zeros)});
   }
+  set->tokens += inputs.rows;
   const ops::WeightGradientJob product{.x = inputs.x,
                                        .dy = inputs.x,
                                        .rows = inputs.rows,

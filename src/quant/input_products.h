@@ -18,7 +18,7 @@ namespace qround::quant {
 // Some maps that read alike.
 struct SharedProducts {
   std::vector<size_t> linears;  // indices among the maps
-  int64_t k = 0;
+  int64_t k = 0, tokens = 0;
   std::vector<float> sums;  // [K, K]
 };
 

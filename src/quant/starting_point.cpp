@@ -120,7 +120,7 @@ void start_from_feedback(const ModelConfig& config, const BlockWeights& weights,
   std::vector<uint8_t> is_reached(state.linears().size());
   for (const SharedProducts& set : known.products.sets()) {
     for (const size_t map : set.linears) is_reached[map] = 1;
-    const FeedbackFactor factor(set.sums, set.k, threads);
+    const FeedbackFactor factor(set.sums, set.k, set.tokens, threads);
     start_maps(set.linears, &factor);
   }
   std::vector<size_t> others;

@@ -16,7 +16,7 @@
 namespace qround::quant {
 namespace {
 
-constexpr int64_t kInputs = 96, kGroup = 32, kRows = 21;
+constexpr int64_t kTokens = 400, kInputs = 96, kGroup = 32, kRows = 21;
 constexpr float kUnit = 1.0f / 4096;
 
 float uniform(uint64_t stream, uint64_t counter) {
@@ -27,7 +27,7 @@ float uniform(uint64_t stream, uint64_t counter) {
 // another.
 std::vector<float> correlated_products() {
   std::vector<float> sums(kInputs * kInputs);
-  for (uint64_t token = 0; token < 400; ++token) {
+  for (uint64_t token = 0; token < uint64_t{kTokens}; ++token) {
     std::vector<float> x(kInputs);
     for (size_t i = 0; i < kInputs; ++i)
       x[i] = uniform(1, token) + 0.5f * uniform(2, token * kInputs + i);
@@ -78,7 +78,7 @@ TEST(ErrorFeedback, MakesTheOutputErrMuchLessThanRoundingToNearest) {
   const std::vector<float> sums = correlated_products();
   const Rows nearest(kRows);
   Rows rows(kRows);
-  rows.round(FeedbackFactor(sums, kInputs, {1}), 0, kRows, 4096);
+  rows.round(FeedbackFactor(sums, kInputs, kTokens, {1}), 0, kRows, 4096);
   EXPECT_LT(output_error(rows, sums), 0.5 * output_error(nearest, sums));
 }
 
@@ -86,9 +86,9 @@ TEST(ErrorFeedback, MakesTheOutputErrMuchLessThanRoundingToNearest) {
 // is expected to be made up for by all before alike.
 TEST(ErrorFeedback, GivesEachInputWhatTheErrorsBeforeItAskFor) {
   constexpr int64_t k = 3;
-  // Damping adds a hundredth of the mean diagonal.
+  constexpr int64_t many = 1'000'000'000;  // damping adds a hundredth of the mean diagonal
   const std::vector<float> sums = {5, 2, 1, 2, 4, 1, 1, 1, 3};
-  const FeedbackFactor factor(sums, k, {1});
+  const FeedbackFactor factor(sums, k, many, {1});
   EXPECT_EQ(factor.input(0), 0);
   EXPECT_EQ(factor.input(2), 2);
   const double last = 3.04, middle = 4.04 - 1 / last, corner = 2 - 1 / last;
@@ -113,7 +113,7 @@ TEST(ErrorFeedback, GivesEachInputWhatTheErrorsBeforeItAskFor) {
 
 TEST(ErrorFeedback, ResultsDependNeitherOnThreadsNorOnRowsBeside) {
   const std::vector<float> sums = correlated_products();
-  const FeedbackFactor one(sums, kInputs, {1}), three(sums, kInputs, {3});
+  const FeedbackFactor one(sums, kInputs, kTokens, {1}), three(sums, kInputs, kTokens, {3});
   Rows together(kRows), alone(kRows);
   together.round(one, 0, kRows, 4096);
   for (int64_t row = 0; row < kRows; ++row) alone.round(three, row, row + 1, 4096);
@@ -123,7 +123,7 @@ TEST(ErrorFeedback, ResultsDependNeitherOnThreadsNorOnRowsBeside) {
 TEST(ErrorFeedback, KeepsOffsetsWithinTheirLimit) {
   const std::vector<float> sums = correlated_products();
   Rows rows(kRows);
-  rows.round(FeedbackFactor(sums, kInputs, {1}), 0, kRows, 500);
+  rows.round(FeedbackFactor(sums, kInputs, kTokens, {1}), 0, kRows, 500);
   const auto [low, high] = std::minmax_element(rows.v.begin(), rows.v.end());
   EXPECT_EQ(*low, -500);
   EXPECT_EQ(*high, 500);
@@ -131,7 +131,8 @@ TEST(ErrorFeedback, KeepsOffsetsWithinTheirLimit) {
 
 TEST(ErrorFeedback, InputsThatNeverOccurRoundToNearest) {
   Rows rows(2);
-  rows.round(FeedbackFactor(std::vector<float>(kInputs * kInputs), kInputs, {1}), 0, 2, 4096);
+  rows.round(FeedbackFactor(std::vector<float>(kInputs * kInputs), kInputs, kTokens, {1}), 0, 2,
+             4096);
   EXPECT_EQ(rows.v, std::vector<int16_t>(rows.v.size()));
 }
 
