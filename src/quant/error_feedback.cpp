@@ -85,7 +85,8 @@ FeedbackFactor::FeedbackFactor(const std::vector<float>& sums, int64_t k, int64_
 }
 
 double damping(int64_t k, int64_t tokens) {
-  return 0.01 + 0.5 * static_cast<double>(k) / static_cast<double>(std::max<int64_t>(tokens, 1));
+  const auto seen = static_cast<double>(std::max<int64_t>(tokens, 1));
+  return std::max(0.01, 0.5 * static_cast<double>(k) / seen);
 }
 
 uint64_t FeedbackFactor::bytes(int64_t k) {
