@@ -107,7 +107,7 @@ void start_from_feedback(const ModelConfig& config, const BlockWeights& weights,
       executor);
   known.importance.finish();
   const ops::OpTable& ops =
-      executor.ops.memory->is_host ? executor.ops : ops::select_host_backend("");
+      executor.ops.memory->is_host ? executor.ops : ops::select_host_backend();
   const Threads threads = executor.context.threads;
   const auto start_maps = [&](const std::vector<size_t>& maps, const FeedbackFactor* factor) {
     parallel_for(threads, maps.size(), [&](size_t i, int) {
