@@ -2,7 +2,7 @@
 
 rounding_table.py QROUND POCKET OUT [SEED...]
 
-Plain rounding, optimized RTN, auto-round's rules (--compat autoround) and the defaults, all with auto-round's recipe (200 iterations, 128 x 256
+Plain rounding, optimized RTN, auto-round's rules (--compat autoround), ours from rounding to nearest (--start nearest) and the defaults, all with auto-round's recipe (200 iterations, 128 x 256
 tokens, batches of 8), for each seed (default: 42 1 2). Prints one JSON line a run and a table of means at the end.
 """
 import json, statistics, subprocess, sys
@@ -15,6 +15,7 @@ ways = {
     "plain": ["--iters", "0"],
     "opt-rtn": ["--iters", "0", "--opt-rtn", *recipe],
     "autoround": ["--iters", "200", "--compat", "autoround", *recipe],
+    "nearest": ["--iters", "200", "--start", "nearest", *recipe],
     "default": ["--iters", "200", *recipe],
 }
 
