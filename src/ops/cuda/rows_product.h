@@ -15,7 +15,8 @@
 // add the segments' sums in order: same bits. An int4 group's sum is made of integers codes - zero,
 // exact in BF16, and multiplied by its scale in f32.
 //
-// REGISTERS
+// Registers as nvcc 13.0 compiles it for sm_80: few rows 64 (BF16) and 128 (int4), many rows 180
+// and at most 220. Not yet run on a GPU.
 //
 // Tested by tests/ops/linear_test.cpp and mixture_of_experts_test.cpp.
 #pragma once
