@@ -6,7 +6,7 @@ if(QROUND_CUDA)
   target_compile_options(qround_ops_cuda PRIVATE --expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall
     $<$<BOOL:${QROUND_WERROR}>:--Werror=all-warnings>)
   set_target_properties(qround_ops_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static)
-  target_link_libraries(qround_ops_cuda PRIVATE CUDA::cudart_static CUDA::cublasLt)
+  target_link_libraries(qround_ops_cuda PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})
 else()
   add_library(qround_ops_cuda STATIC ops/cuda_absent.cpp)
 endif()

@@ -64,6 +64,7 @@ Json to_json(const Report& report) {
        {"seconds", Json(std::move(seconds))},
        {"threads", report.threads},
        {"peak_memory_bytes", report.peak_memory_bytes},
+       {"peak_gpu_memory_bytes", report.peak_gpu_memory_bytes},
        {"verify", report.verify}});
 }
 

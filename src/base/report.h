@@ -45,7 +45,8 @@ struct Report {
   std::vector<TensorError> worst;                       // largest errors first, at most ten
   std::vector<std::pair<std::string, double>> seconds;  // by phase
   int threads = 0;
-  uint64_t peak_memory_bytes = 0;  // anonymous and shared, sampled; file pages apart
+  uint64_t peak_memory_bytes = 0;      // anonymous and shared, sampled; file pages apart
+  uint64_t peak_gpu_memory_bytes = 0;  // of a GPU's, by this run; 0: nothing was tuned there
   Json verify;  // what the rules make of the result: verify::to_json of their outcome
 
   // Of `verify`, which has to be there.

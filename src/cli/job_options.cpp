@@ -54,7 +54,7 @@ void add_job_options(CLI::App& app, JobOptions& options) {
                  "Most memory to take, such as 16G; hidden states beyond it go to the output's "
                  "disk; default: what is free");
   app.add_option("--gpu-memory", options.gpu_memory,
-                 "Refuse a job whose tuning needs more of a GPU's memory, such as 24G");
+                 "Most of a GPU's memory to take, such as 24G; default: what is free");
   add_compute_options(app, options.compute);
 }
 

@@ -76,9 +76,11 @@ class ActivationMaker {
   TrainingBatch batch_;
 };
 
-// Makes room in the workspace in one piece; pieces that grow with the need would leave gaps.
+// Makes room in a host's workspace in one piece; pieces that grow with the need would leave gaps.
+// For a device whoever owns the workspace knows the need exactly (ops/rehearsal.h).
 void reserve_scratch(const ModelConfig& config, MixerKind mixer, TrainingBatch batch,
                      const ops::OpContext& context) {
+  if (!context.workspace.memory().is_host) return;
   Scope scope(context.workspace);
   const TrainingMemory memory =
       training_memory(config, mixer, batch, context.threads, context.activations);

@@ -57,9 +57,16 @@ class Visit {
            pass_.config.hidden);
     inner({Role::shared_down}, saved.shared);
     const std::vector<int64_t> first_rows = saved.first_rows.to_vector(context().stream);
+    // Room for every token: the memory a pass takes does not depend on the routing.
+    Scope scope(context().workspace);
+    const ExpertScratch scratch{
+        take_floats(scope, pass_.tokens() * pass_.config.hidden).data(),
+        take_floats(scope, pass_.tokens()).data(),
+        take_floats(scope, pass_.tokens() * pass_.config.moe->expert_width).data()};
     for (size_t expert = 0; expert + 1 < first_rows.size(); ++expert)
-      one_expert(static_cast<int64_t>(expert), first_rows[expert],
-                 first_rows[expert + 1] - first_rows[expert], x, saved);
+      one_expert({static_cast<int64_t>(expert), first_rows[expert],
+                  first_rows[expert + 1] - first_rows[expert]},
+                 x, saved, scratch);
   }
 
  private:
@@ -79,38 +86,42 @@ class Visit {
     report({down}, hidden.data(), count / pass_.tokens());
   }
 
-  // Of the grouped rows [begin, begin + rows).
-  void one_expert(int64_t expert, int64_t begin, int64_t rows, const float* x,
-                  const MoeActivations& saved) const {
+  // An expert and its grouped rows [begin, begin + rows).
+  struct ExpertPart {
+    int64_t expert, begin, rows;
+  };
+  struct ExpertScratch {
+    float* gathered;  // [T, H]
+    float* weights;   // [T]
+    float* hidden;    // [T, I]
+  };
+
+  void one_expert(const ExpertPart& part, const float* x, const MoeActivations& saved,
+                  const ExpertScratch& scratch) const {
     const MoeConfig& moe = *pass_.config.moe;
     const int64_t width = pass_.config.hidden;
+    const auto [expert, begin, rows] = part;
     if (rows == 0) return;
-    Scope scope(context().workspace);
-    const auto gathered = take_floats(scope, rows * width);
-    const auto weights = take_floats(scope, rows);
-    const auto hidden = take_floats(scope, rows * moe.expert_width);
+    const auto [gathered, weights, hidden] = scratch;
     const int32_t* choices = saved.choices.data() + begin;
     ops().gather_rows({.x = x,
                        .choices = choices,
-                       .out = gathered.data(),
+                       .out = gathered,
                        .rows = rows,
                        .width = width,
                        .choices_per_row = moe.chosen},
                       context());
-    ops().gather_rows({.x = saved.weights.data(),
-                       .choices = choices,
-                       .out = weights.data(),
-                       .rows = rows,
-                       .width = 1},
-                      context());
+    ops().gather_rows(
+        {.x = saved.weights.data(), .choices = choices, .out = weights, .rows = rows, .width = 1},
+        context());
     const std::array<LinearId, 2> outer = {LinearId{Role::expert_gate, expert},
                                            LinearId{Role::expert_up, expert}};
-    visitor_({outer, gathered.data(), weights.data(), rows, width});
+    visitor_({outer, gathered, weights, rows, width});
     ops().swiglu(saved.experts.gate.data() + begin * moe.expert_width,
                  saved.experts.up.data() + begin * moe.expert_width, rows * moe.expert_width,
-                 hidden.data(), context());
+                 hidden, context());
     const LinearId down{Role::expert_down, expert};
-    visitor_({{&down, 1}, hidden.data(), weights.data(), rows, moe.expert_width});
+    visitor_({{&down, 1}, hidden, weights, rows, moe.expert_width});
   }
 
   const TrainingPass& pass_;

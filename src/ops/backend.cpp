@@ -52,10 +52,12 @@ constexpr OpTable kRefTable = {
     .swiglu_backward = ref::swiglu_backward,
     .sigmoid_gate_backward = ref::sigmoid_gate_backward,
     .squared_error = ref::squared_error,
-    .pack_codes = ref::pack_codes,
     .rounded_values = ref::rounded_values,
     .sign_round = ref::sign_round,
     .sign_round_step = ref::sign_round_step,
+    .note_loss = ref::note_loss,
+    .keep_rounding = ref::keep_rounding,
+    .quantize_rtn = ref::quantize_rtn,
     .search_rtn = ref::search_rtn,
 };
 
@@ -101,10 +103,11 @@ constexpr OpTable make_cpu_table() {
   table.sequence_convolution = convolve_each<cpu::causal_conv1d_silu>;
   table.sequence_delta_rule = delta_rule_each<cpu::gated_delta_rule>;
   table.squared_error = cpu::squared_error;
-  table.pack_codes = cpu::pack_codes;
   table.rounded_values = cpu::rounded_values;
   table.sign_round = cpu::sign_round;
   table.sign_round_step = cpu::sign_round_step;
+  table.keep_rounding = cpu::keep_rounding;
+  table.quantize_rtn = cpu::quantize_rtn;
   table.search_rtn = cpu::search_rtn;
   return table;
 }

@@ -12,10 +12,12 @@
 #include "ops/gated_delta_rule.h"
 #include "ops/gating.h"
 #include "ops/graphs.h"
+#include "ops/kept_rounding.h"
 #include "ops/linear.h"
 #include "ops/memory.h"
 #include "ops/mixture_of_experts.h"
 #include "ops/packed_codes.h"
+#include "ops/quantize_rtn.h"
 #include "ops/rms_norm.h"
 #include "ops/rotary_embedding.h"
 #include "ops/rows.h"
@@ -75,10 +77,12 @@ struct OpTable {
   SigmoidGateBackwardFunction* sigmoid_gate_backward;
   // Learned rounding.
   SquaredErrorFunction* squared_error;
-  PackCodesFunction* pack_codes;
   RoundedValuesFunction* rounded_values;
   SignRoundFunction* sign_round;
   SignRoundStepFunction* sign_round_step;
+  NoteLossFunction* note_loss;
+  KeepRoundingFunction* keep_rounding;
+  QuantizeRtnFunction* quantize_rtn;
   SearchRtnFunction* search_rtn;
 };
 
@@ -88,6 +92,9 @@ struct Backend {
   std::string unusable_because;  // empty: it runs here
   const OpTable* table = nullptr;
   bool only_by_name = false;  // never chosen when none was named
+  // Of a backend with memory of its own: a stream on which operations take their scratch but
+  // enqueue nothing, here even where the backend itself cannot run (ops/rehearsal.h).
+  Stream* rehearsal = nullptr;
 };
 
 namespace cuda {

@@ -130,7 +130,9 @@ GatedDeltaRuleBackwardFunction gated_delta_rule_backward;
 namespace cuda {
 DeltaRuleGatesFunction delta_rule_gates;
 DeltaRuleGatesBackwardFunction delta_rule_gates_backward;
-GatedDeltaRuleFunction gated_delta_rule;                   // keys of at most 256
+// Keys of at most 256. Where the caller says that rows are many, plain tokens go in chunks of 64 with
+// TF32 products, if keys have at most 128: a sequence in pieces then has other bits.
+GatedDeltaRuleFunction gated_delta_rule;
 GatedDeltaRuleBackwardFunction gated_delta_rule_backward;  // of at most 128; TF32 products
 }  // namespace cuda
 

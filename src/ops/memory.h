@@ -2,6 +2,7 @@
 // own, which the processor may not read: whatever crosses goes through these functions.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -13,6 +14,28 @@ namespace qround::ops {
 // Work on a device happens in the order it was enqueued in its stream. Null: the backend's own
 // stream; host backends know no other.
 struct Stream;
+
+// Counts what is taken of a Memory and keeps it within a limit. Any thread.
+class MemoryMeter {
+ public:
+  // Devices hand out memory in pieces of so many bytes.
+  static constexpr uint64_t kPieceBytes = 512;
+
+  explicit MemoryMeter(uint64_t limit_bytes = UINT64_MAX) : limit_(limit_bytes) {}
+
+  // Throws Error of kind resource where the limit would be passed; nothing is counted then.
+  void take(uint64_t bytes);
+  void give_back(uint64_t bytes) noexcept;
+
+  uint64_t used_bytes() const { return used_; }
+  uint64_t peak_bytes() const { return peak_; }
+
+ private:
+  uint64_t limit_;
+  std::atomic<uint64_t> used_ = 0, peak_ = 0;
+};
+
+struct QueueFunctions;  // ops/queues.h
 
 // The functions of one kind of memory. Copies and fills are enqueued; on the host they are done on
 // return. Pointers to host memory are plain ones.
@@ -29,8 +52,14 @@ struct Memory {
   void (*copy)(void* to, const void* from, size_t bytes, Stream* stream) = nullptr;
   void (*fill_zero)(void* to, size_t bytes, Stream* stream) = nullptr;
   void (*synchronize)(Stream* stream) = nullptr;
-  uint64_t (*free_bytes)() = nullptr;  // of a device; null on hosts
+  uint64_t (*free_bytes)() = nullptr;      // of a device; null on hosts
+  const QueueFunctions* queues = nullptr;  // of a device; null on hosts
+  MemoryMeter* meter = nullptr;            // counts what Buffers take; null: nobody does
 };
+
+// allocate and release, counted.
+void* take(const Memory& memory, size_t bytes);
+void give_back(const Memory& memory, void* data, size_t bytes) noexcept;
 
 extern const Memory kHostMemory;
 inline const Memory& host_memory() { return kHostMemory; }
@@ -43,7 +72,7 @@ class Buffer {
   // Uninitialized.
   Buffer(const Memory& memory, int64_t count)
       : memory_(&memory),
-        data_(count == 0 ? nullptr : static_cast<T*>(memory.allocate(bytes_of(count)))),
+        data_(count == 0 ? nullptr : static_cast<T*>(take(memory, bytes_of(count)))),
         size_(count) {}
   // A copy of what lies in host memory.
   Buffer(const Memory& memory, std::span<const T> host, Stream* stream = nullptr)
@@ -56,7 +85,7 @@ class Buffer {
     return *this;
   }
   ~Buffer() {
-    if (data_ != nullptr) memory_->release(data_);
+    if (data_ != nullptr) give_back(*memory_, data_, bytes_of(size_));
   }
 
   T* data() { return data_; }

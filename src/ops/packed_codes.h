@@ -9,11 +9,7 @@
 
 namespace qround::ops {
 
-// packed[i] = codes[2i] | codes[2i + 1] << 4 for `count` codes of 0..15; count is even.
-using PackCodesFunction = void(const uint8_t* codes, int64_t count, uint8_t* packed,
-                               const OpContext& context);
-
-// values[i] = f16(scales[i / G]) * (code(i) - 8).
+// values[i] = f16(scales[i / G]) * (code(i) - 8), code(2i) | code(2i + 1) << 4 = packed[i].
 struct RoundedValuesArgs {
   const uint8_t* packed = nullptr;   // [count / 2]
   const uint16_t* scales = nullptr;  // [count / G] f16 bits
@@ -24,17 +20,14 @@ struct RoundedValuesArgs {
 using RoundedValuesFunction = void(const RoundedValuesArgs& args, const OpContext& context);
 
 namespace ref {
-PackCodesFunction pack_codes;
 RoundedValuesFunction rounded_values;
 }  // namespace ref
 
 namespace cpu {
-PackCodesFunction pack_codes;
 RoundedValuesFunction rounded_values;
 }  // namespace cpu
 
 namespace cuda {
-PackCodesFunction pack_codes;
 RoundedValuesFunction rounded_values;
 }  // namespace cuda
 

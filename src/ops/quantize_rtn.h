@@ -34,4 +34,8 @@ namespace cpu {
 QuantizeRtnFunction quantize_rtn;
 }  // namespace cpu
 
+namespace cuda {
+QuantizeRtnFunction quantize_rtn;  // waits for its result
+}  // namespace cuda
+
 }  // namespace qround::ops

@@ -17,6 +17,10 @@ void* Workspace::take_bytes(size_t bytes) {
   if (block_ == blocks_.size()) add_block(std::max({bytes, kMinBlock, reserved_bytes()}));
   void* taken = blocks_[block_].data() + used_;
   used_ += bytes;
+  size_t before = 0;
+  for (size_t block = 0; block < block_; ++block)
+    before += static_cast<size_t>(blocks_[block].size());
+  peak_bytes_ = std::max(peak_bytes_, before + used_);
   return taken;
 }
 
@@ -25,7 +29,7 @@ void Workspace::add_block(size_t bytes) {
 }
 
 void Workspace::reserve(size_t bytes) {
-  if (blocks_.empty()) add_block(std::max(bytes, kMinBlock));
+  if (blocks_.empty() && bytes > 0) add_block((bytes + kAlignment - 1) / kAlignment * kAlignment);
 }
 
 size_t Workspace::reserved_bytes() const {

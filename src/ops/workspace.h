@@ -46,6 +46,8 @@ class Workspace {
   // blocks that turned out too small.
   void reserve(size_t bytes);
   size_t reserved_bytes() const;
+  // The most that was taken at a time, gaps at the ends of blocks included.
+  size_t peak_bytes() const { return peak_bytes_; }
 
  private:
   void* take_bytes(size_t bytes);
@@ -55,6 +57,7 @@ class Workspace {
   std::vector<Buffer<std::byte>> blocks_;
   size_t block_ = 0;  // index of the block in use
   size_t used_ = 0;   // bytes used of it
+  size_t peak_bytes_ = 0;
 };
 
 // How linear maps take their inputs, see ops/linear.h.

@@ -20,23 +20,13 @@ constexpr int64_t kRowsPerUnit = 64;
 // One part in so many is lost between the pieces of the heap.
 constexpr uint64_t kHeapShare = 40;
 
-// The linear maps of the items as the tuner wants them.
-std::vector<TunedLinear> tuned_linears(const std::vector<ExportItem>& items) {
-  std::vector<TunedLinear> linears;
-  for (const ExportItem& item : items) {
-    if (item.linear == nullptr) continue;
-    const ops::DenseWeight weight{item.source.dtype, item.source.data, item.shape.out,
-                                  item.shape.in};
-    linears.push_back({{item.linear->role, item.linear->expert}, item.name, weight});
-  }
-  return linears;
-}
-
-ActivationStore make_store(const CalibrationData& data, const ModelConfig& config,
-                           const std::filesystem::path& folder) {
+SampleStore make_store(const CalibrationData& data, const ModelConfig& config,
+                       const Placement& placement, const ops::Memory& memory) {
   const int64_t floats = data.length * config.hidden;
-  return folder.empty() ? ActivationStore(data.samples, floats)
-                        : ActivationStore(data.samples, floats, folder);
+  if (placement.streams_on_device) return SampleStore(data.samples, floats, memory);
+  return SampleStore(placement.folder.empty()
+                         ? ActivationStore(data.samples, floats)
+                         : ActivationStore(data.samples, floats, placement.folder));
 }
 
 struct Sums {
@@ -56,6 +46,17 @@ Sums error_sums(const std::vector<float>& weights, const std::vector<uint8_t>& c
 }
 
 }  // namespace
+
+std::vector<TunedLinear> tuned_linears(const std::vector<ExportItem>& items) {
+  std::vector<TunedLinear> linears;
+  for (const ExportItem& item : items) {
+    if (item.linear == nullptr) continue;
+    const ops::DenseWeight weight{item.source.dtype, item.source.data, item.shape.out,
+                                  item.shape.in};
+    linears.push_back({{item.linear->role, item.linear->expert}, item.name, weight});
+  }
+  return linears;
+}
 
 Json to_json(const BlockRecord& record) {
   const auto numbers = [](const auto& values) {
@@ -77,8 +78,8 @@ Json to_json(const BlockRecord& record) {
 
 BlockCascade::BlockCascade(const Checkpoint& source, const ModelConfig& config,
                            const TensorTable& table, const CalibrationData& data,
-                           const TuneRecipe& recipe, int64_t group_size,
-                           const std::filesystem::path& folder, const Executor& executor)
+                           const TuneRecipe& recipe, int64_t group_size, const Placement& placement,
+                           const Executor& executor)
     : source_(source),
       config_(config),
       table_(table),
@@ -89,11 +90,14 @@ BlockCascade::BlockCascade(const Checkpoint& source, const ModelConfig& config,
       length_(data.length),
       group_size_(group_size),
       executor_(executor),
-      reference_(make_store(data, config, folder)),
-      quantized_(make_store(data, config, folder)) {
+      placement_(placement),
+      reference_(make_store(data, config, placement, *executor.ops.memory)),
+      quantized_(make_store(data, config, placement, *executor.ops.memory)) {
+  std::vector<float> embedded(static_cast<size_t>(reference_.floats()));
   for (int64_t sample = 0; sample < data.samples; ++sample) {
-    embed(data.tokens.data() + sample * data.length, data.length, reference_.sample(sample));
-    std::copy_n(reference_.sample(sample), reference_.floats(), quantized_.sample(sample));
+    embed(data.tokens.data() + sample * data.length, data.length, embedded.data());
+    reference_.write(sample, embedded.data(), executor_);
+    quantized_.write(sample, embedded.data(), executor_);
   }
 }
 
@@ -113,11 +117,11 @@ void BlockCascade::enter_mtp() {
   enter_mtp(quantized_, weights);
 }
 
-void BlockCascade::enter_mtp(ActivationStore& stream, const MtpInputWeights& weights) const {
+void BlockCascade::enter_mtp(SampleStore& stream, const MtpInputWeights& weights) const {
   const std::vector<float> final_norm =
       stored_values(source_, *table_.find(Part::text, -1, Role::final_norm));
   const ops::RmsNormShape rows{length_, config_.hidden, config_.norm_eps};
-  // The streams lie in host memory.
+  // A row of the stream is made by the host, wherever the stream lies.
   ops::Workspace workspace;
   const Executor host = executor_.ops.memory->is_host
                             ? executor_
@@ -126,12 +130,27 @@ void BlockCascade::enter_mtp(ActivationStore& stream, const MtpInputWeights& wei
                                         .workspace = workspace,
                                         .many_rows = executor_.context.many_rows}};
   std::vector<float> embedded(static_cast<size_t>(length_ * config_.hidden));
+  std::vector<float> hidden(static_cast<size_t>(stream.floats()));
   for (int64_t sample = 0; sample < stream.samples(); ++sample) {
-    float* hidden = stream.sample(sample);
+    stream.read(sample, hidden.data(), executor_);
     embed(data_.tokens.data() + sample * data_.length + 1, length_, embedded.data());
-    host.ops.zero_centered_rms_norm(hidden, final_norm.data(), rows, hidden, host.context);
-    mtp_input(config_, weights, embedded.data(), hidden, length_, hidden, host);
+    host.ops.zero_centered_rms_norm(hidden.data(), final_norm.data(), rows, hidden.data(),
+                                    host.context);
+    mtp_input(config_, weights, embedded.data(), hidden.data(), length_, hidden.data(), host);
+    stream.write(sample, hidden.data(), executor_);
   }
+}
+
+ResidentBlock BlockCascade::resident(const ExportStep& step) {
+  if (next_ && &next_->step() == &step) return next_->take(executor_.context.stream);
+  return make_resident(load_block(source_, config_, table_, step.part, step.block),
+                       *executor_.ops.memory, executor_.context.stream);
+}
+
+void BlockCascade::begin_to_load(const ExportStep* next) {
+  next_.reset();
+  if (next != nullptr && placement_.next_on_device)
+    next_.emplace(source_, config_, table_, *next, *executor_.ops.memory);
 }
 
 // Moves the full-precision stream on, to the block's targets, on the way.
@@ -139,18 +158,18 @@ void BlockCascade::make_tuner(const ExportStep& step) {
   tuner_.reset();  // what the block before took is given back first
   result_ = {};
   if (step.part == Part::mtp) enter_mtp();
-  ResidentBlock block = make_resident(load_block(source_, config_, table_, step.part, step.block),
-                                      *executor_.ops.memory, executor_.context.stream);
+  ResidentBlock block = resident(step);
   forward_samples(config_, block.weights, reference_, {recipe_.batch, length_}, executor_);
   tuner_.emplace(config_, std::move(block), tuned_linears(step.items), group_size_, recipe_,
                  executor_);
 }
 
-BlockRecord BlockCascade::tune(const ExportStep& step,
+BlockRecord BlockCascade::tune(const ExportStep& step, const ExportStep* next,
                                const std::function<void(const TuneProgress&)>& progress,
                                const std::atomic<bool>* stop) {
   const auto begin = std::chrono::steady_clock::now();
   make_tuner(step);
+  begin_to_load(next);
   // Blocks of the MTP head count on from the text's: every block has random numbers of its own.
   const int64_t stream = step.part == Part::text
                              ? step.block
@@ -209,22 +228,18 @@ void BlockCascade::pack(PackedBatch& batch, Threads threads) const {
 BlockCascade::Needs BlockCascade::needs(const ModelConfig& config, const ExportPlan& plan,
                                         const TuneRecipe& recipe, int64_t group_size,
                                         Threads threads) {
-  uint64_t largest = 0, largest_with_source = 0, largest_map = 0;
+  uint64_t largest = 0, largest_map = 0;
   for (const ExportStep& step : plan.steps) {
-    uint64_t weights = 0, source = 0;
+    uint64_t weights = 0;
     for (const ExportItem& item : step.items) {
       const auto of_item = static_cast<uint64_t>(item.shape.out * item.shape.in);
       if (item.linear != nullptr) {
         weights += of_item;
         largest_map = std::max(largest_map, of_item);
       }
-      source += item.source.bytes();
     }
-    const uint64_t state =
-        RoundingState::bytes(weights, weights / static_cast<uint64_t>(group_size), recipe);
-    largest = std::max(largest, state);
-    if (step.block >= 0 && weights > 0)
-      largest_with_source = std::max(largest_with_source, source + state);
+    largest = std::max(largest, RoundingState::bytes(
+                                    weights, weights / static_cast<uint64_t>(group_size), recipe));
   }
   const auto hidden = static_cast<uint64_t>(config.hidden);
   const TrainingBatch batch{recipe.batch, recipe.length};
@@ -247,8 +262,7 @@ BlockCascade::Needs BlockCascade::needs(const ModelConfig& config, const ExportP
   const uint64_t streams =
       2 * static_cast<uint64_t>(recipe.samples * recipe.length) * hidden * sizeof(float);
   const uint64_t block = largest + activations + scratch + buffers;
-  return {block + block / kHeapShare, scratch, streams,
-          largest_with_source + activations + scratch + buffers};
+  return {block + block / kHeapShare, scratch, streams};
 }
 
 }  // namespace qround::quant

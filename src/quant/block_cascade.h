@@ -23,9 +23,10 @@
 #include "quant/block_tuner.h"
 #include "quant/calibration.h"
 #include "quant/export_plan.h"
+#include "quant/next_block.h"
 #include "quant/packed_batch.h"
+#include "quant/sample_store.h"
 #include "quant/tune_recipe.h"
-#include "stream/activation_store.h"
 
 namespace qround::quant {
 
@@ -44,17 +45,28 @@ struct BlockRecord {
 
 Json to_json(const BlockRecord& record);
 
+// The int4 maps among a block's items as the tuner wants them.
+std::vector<TunedLinear> tuned_linears(const std::vector<ExportItem>& items);
+
+// Where a job keeps what its blocks need.
+struct Placement {
+  std::filesystem::path folder;    // streams of the host lie in a file here; empty: in memory
+  bool streams_on_device = false;  // instead
+  bool next_on_device = false;     // the next block travels to the device while this one is tuned
+};
+
 class BlockCascade {
  public:
-  // All references must outlive the cascade. The streams start as the embeddings of `data`; they
-  // lie in a file in `folder`, or, where that is empty, in memory. Throws Error of kind `resource`.
+  // All references must outlive the cascade. The streams start as the embeddings of `data`. Throws
+  // Error of kind `resource`.
   BlockCascade(const Checkpoint& source, const ModelConfig& config, const TensorTable& table,
                const CalibrationData& data, const TuneRecipe& recipe, int64_t group_size,
-               const std::filesystem::path& folder, const Executor& executor);
+               const Placement& placement, const Executor& executor);
 
-  // Tunes the int4 maps of a block; blocks come in order, the MTP head's after all text blocks.
-  // Throws Error of kind `interrupted`.
-  BlockRecord tune(const ExportStep& step, const std::function<void(const TuneProgress&)>& progress,
+  // Tunes the int4 maps of a block; blocks come in order, the MTP head's after all text blocks;
+  // `next` is the step after it, or null. Throws Error of kind `interrupted`.
+  BlockRecord tune(const ExportStep& step, const ExportStep* next,
+                   const std::function<void(const TuneProgress&)>& progress,
                    const std::atomic<bool>* stop);
 
   // Runs the streams through a block tuned before, as which `rounding` was kept. In place of
@@ -64,12 +76,11 @@ class BlockCascade {
   // Fills the batch, whose items are of the block tuned last, from its rounding.
   void pack(PackedBatch& batch, Threads threads) const;
 
-  // What tuning takes: anonymous memory for a block, of which `scratch_bytes` come from the
-  // executor's workspace, and for the streams memory or disk.
-  // `device_bytes` is what a backend with memory of its own takes there, in place of block_bytes:
-  // an estimate, whose kernels' scratch has not been measured on a device.
+  // What tuning on a host backend takes: anonymous memory for a block, of which `scratch_bytes`
+  // come from the executor's workspace, and for the streams memory or disk. Of a device:
+  // quant/device_plan.h.
   struct Needs {
-    uint64_t block_bytes = 0, scratch_bytes = 0, stream_bytes = 0, device_bytes = 0;
+    uint64_t block_bytes = 0, scratch_bytes = 0, stream_bytes = 0;
   };
   static Needs needs(const ModelConfig& config, const ExportPlan& plan, const TuneRecipe& recipe,
                      int64_t group_size, Threads threads);
@@ -77,7 +88,9 @@ class BlockCascade {
  private:
   void make_tuner(const ExportStep& step);
   void enter_mtp();
-  void enter_mtp(ActivationStore& stream, const MtpInputWeights& weights) const;
+  void enter_mtp(SampleStore& stream, const MtpInputWeights& weights) const;
+  ResidentBlock resident(const ExportStep& step);
+  void begin_to_load(const ExportStep* next);
   void embed(const int32_t* tokens, int64_t count, float* out) const;
   size_t linear_index(const ExportItem& item) const;
 
@@ -89,9 +102,11 @@ class BlockCascade {
   TuneRecipe recipe_;
   int64_t length_, group_size_;
   Executor executor_;
-  ActivationStore reference_, quantized_;
+  Placement placement_;
+  SampleStore reference_, quantized_;
   std::optional<BlockTuner> tuner_;
   TuneResult result_;
+  std::optional<NextBlock> next_;
 };
 
 }  // namespace qround::quant

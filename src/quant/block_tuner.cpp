@@ -1,11 +1,14 @@
 #include "quant/block_tuner.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
+#include <limits>
 #include <map>
 #include <optional>
 #include <utility>
 
+#include "base/error.h"
+#include "quant/batch_feed.h"
 #include "quant/batch_order.h"
 #include "quant/importance.h"
 #include "quant/optimized_rtn.h"
@@ -69,16 +72,21 @@ class Run {
         target_(memory_, x_.size()),
         y_(memory_, x_.size()),
         dy_(memory_, x_.size()),
-        losses_(memory_, std::max<int64_t>(1, recipe.iterations)) {
+        losses_(memory_, std::max<int64_t>(1, recipe.iterations)),
+        feed_(data.inputs, data.targets, recipe.batch, sample_floats(), executor) {
     for (size_t i = 0; i < state.linears().size(); ++i)
       linear_idx_.emplace(key_of(state.linears()[i].id), i);
     update_.rule = state.rule();
     update_.target = [this](LinearId id) { return state_.target(linear_idx_.at(key_of(id))); };
   }
 
-  // Makes the loss of an iteration's batch; the gradient of its output stays for `step`.
-  void forward(const std::vector<int64_t>& samples, int64_t iteration) {
-    load(samples);
+  // The samples of the next iteration.
+  void fetch(std::vector<int64_t> samples) { feed_.fetch(std::move(samples)); }
+
+  // Makes the loss of the batch fetched, which `load` moves to where `forward` reads it; the
+  // gradient of its output stays for `step`.
+  void load() { feed_.give(x_.data(), target_.data()); }
+  void forward(int64_t iteration) {
     training_.forward(weights_, x_.data(), y_.data(), executor_);
     error(y_.data(), target_.data(), recipe_.batch * data_.length, dy_.data(),
           losses_.data() + iteration);
@@ -105,41 +113,29 @@ class Run {
     return training_.expert_tokens(executor_.context.stream);
   }
 
-  // The mean squared error of samples [begin, end), one at a time.
-  double evaluate(int64_t begin, int64_t end) {
+  const double* loss(int64_t iteration) const { return losses_.data() + iteration; }
+
+  // The squared errors of samples [begin, end), one at a time, where the device has them.
+  const ops::Buffer<double>& evaluate(int64_t begin, int64_t end) {
     if (!single_) single_.emplace(config_, mixer_, TrainingBatch{1, data_.length}, memory_);
-    ops::Buffer<double> losses(memory_, end - begin);
+    if (evaluated_.size() != end - begin) evaluated_ = {memory_, end - begin};
     for (int64_t sample = begin; sample < end; ++sample) {
-      const float* x = resident(data_.inputs.sample(sample), x_);
-      const float* target = resident(data_.targets.sample(sample), target_);
+      const float* x = resident(data_.inputs, sample, x_);
+      const float* target = resident(data_.targets, sample, target_);
       single_->forward(weights_, x, y_.data(), executor_);
-      error(y_.data(), target, data_.length, nullptr, losses.data() + (sample - begin));
+      error(y_.data(), target, data_.length, nullptr, evaluated_.data() + (sample - begin));
     }
-    double total = 0;
-    for (const double loss : losses.to_vector(executor_.context.stream)) total += loss;
-    return total / static_cast<double>(end - begin);
+    return evaluated_;
   }
 
  private:
   int64_t sample_floats() const { return data_.length * config_.hidden; }
-  size_t sample_bytes() const { return static_cast<size_t>(sample_floats()) * sizeof(float); }
-
   // A sample where the backend can read it: as it is, or in the beginning of `place`.
-  const float* resident(const float* sample, ops::Buffer<float>& place) const {
-    if (memory_.is_host) return sample;
-    memory_.upload(place.data(), sample, sample_bytes(), executor_.context.stream);
+  const float* resident(const SampleStore& samples, int64_t index,
+                        ops::Buffer<float>& place) const {
+    if (const float* there = samples.in_place(index, executor_)) return there;
+    samples.load(index, sample_floats(), place.data(), executor_);
     return place.data();
-  }
-
-  void load(const std::vector<int64_t>& samples) {
-    const auto copy = [&](size_t i, int) {
-      const auto place = static_cast<int64_t>(i) * sample_floats();
-      memory_.upload(x_.data() + place, data_.inputs.sample(samples[i]), sample_bytes(),
-                     executor_.context.stream);
-      memory_.upload(target_.data() + place, data_.targets.sample(samples[i]), sample_bytes(),
-                     executor_.context.stream);
-    };
-    parallel_for(memory_.is_host ? executor_.context.threads : Threads{1}, samples.size(), copy);
   }
 
   void error(const float* y, const float* target, int64_t rows, float* dy, double* loss) const {
@@ -165,7 +161,9 @@ class Run {
   BlockTraining training_;
   std::optional<BlockTraining> single_;  // of evaluations
   ops::Buffer<float> x_, target_, y_, dy_;
-  ops::Buffer<double> losses_;  // [iterations]
+  ops::Buffer<double> losses_;     // [iterations]
+  ops::Buffer<double> evaluated_;  // [samples evaluated]
+  BatchFeed feed_;
   BlockUpdate update_;
   std::map<LinearKey, size_t> linear_idx_;
 };
@@ -173,26 +171,46 @@ class Run {
 // Keeps the best parameter set seen, by whatever loss it is told.
 class Best {
  public:
-  explicit Best(RoundingState& state) : state_(state) {}
+  Best(RoundingState& state, const Executor& executor)
+      : state_(state),
+        executor_(executor),
+        best_(*executor.ops.memory, std::span<const ops::BestLoss>(&known_, 1),
+              executor.context.stream) {}
 
-  void offer(double loss, int64_t iteration) {
-    if (!(loss < loss_)) return;  // a loss that is no number never wins
-    loss_ = loss;
-    iteration_ = iteration;
-    state_.keep();
+  // The mean of `count` losses, that the backend has or will have.
+  void offer(const double* losses, int64_t count, int64_t iteration) {
+    executor_.ops.note_loss(
+        {.losses = losses, .count = count, .iteration = iteration, .best = best_.data()},
+        executor_.context);
+    state_.keep(best_.data());
   }
-  double loss() const { return loss_; }
+  // Waits for what was offered.
+  double read_loss() {
+    best_.download({&known_, 1}, executor_.context.stream);
+    return known_.loss;
+  }
   void give(TuneResult& result) {
+    result.loss_after = read_loss();
+    if (std::isinf(result.loss_after)) {
+      throw Error("tuning a block gave no loss that is a number", ErrorKind::check)
+          .hint("the source's weights are damaged, or --lr is too large");
+    }
     result.rounding = state_.take_kept();
-    result.kept_iteration = iteration_;
-    result.loss_after = loss_;
+    result.kept_iteration = known_.iteration;
   }
 
  private:
   RoundingState& state_;
-  double loss_ = std::numeric_limits<double>::infinity();
-  int64_t iteration_ = 0;
+  const Executor& executor_;
+  ops::BestLoss known_;
+  ops::Buffer<ops::BestLoss> best_;
 };
+
+double mean(const std::vector<double>& losses) {
+  double total = 0;
+  for (const double loss : losses) total += loss;
+  return total / static_cast<double>(losses.size());
+}
 
 // Whether the held-out sequences are looked at after so many steps: evenly over the second half,
 // the end included.
@@ -284,10 +302,13 @@ TuneResult BlockTuner::search(const BlockData& data) {
   const int64_t samples = data.inputs.samples();
   const int64_t first = recipe_.held_out > 0 ? samples - recipe_.held_out : 0;
   TuneResult result;
-  result.loss_before = run.evaluate(first, samples);
-  result.rounding = search_rounding(state_, importance, recipe_.grid, host_ops(executor_));
+  const auto loss = [&] {
+    return mean(run.evaluate(first, samples).to_vector(executor_.context.stream));
+  };
+  result.loss_before = loss();
+  result.rounding = search_rounding(state_, importance, recipe_.grid, executor_.ops);
   state_.restore(result.rounding);
-  result.loss_after = run.evaluate(first, samples);
+  result.loss_after = loss();
   result.expert_tokens = importance.expert_tokens();
   return result;
 }
@@ -313,15 +334,28 @@ TuneResult BlockTuner::run(const BlockData& data, int64_t block,
                            const std::function<void(const TuneProgress&)>& progress,
                            const std::atomic<bool>* interrupt) {
   if (recipe_.iterations == 0) return search(data);
+  TuneResult result = tune(data, block, progress, interrupt);
+  if (!result.interrupted) search_rare_experts(data, result);
+  return result;
+}
+
+TuneResult BlockTuner::tune(const BlockData& data, int64_t block,
+                            const std::function<void(const TuneProgress&)>& progress,
+                            const std::atomic<bool>* interrupt) {
   const bool held_out = recipe_.selection == Selection::held_out && recipe_.held_out > 0;
+  const bool by_batch = recipe_.selection == Selection::mini_batch;
   const int64_t samples = data.inputs.samples();
   const int64_t trained = held_out ? samples - recipe_.held_out : samples;
-  Best best(state_);
+  Best best(state_, executor_);
   TuneResult result;
+  const auto offer_held_out = [&](Run& run, int64_t iteration) -> const ops::Buffer<double>& {
+    const ops::Buffer<double>& losses = run.evaluate(trained, samples);
+    best.offer(losses.data(), losses.size(), iteration);
+    return losses;
+  };
   if (held_out) {
-    result.loss_before =
-        Run(config_, recipe_, executor_, state_, weights_, data).evaluate(trained, samples);
-    best.offer(result.loss_before, 0);
+    Run before(config_, recipe_, executor_, state_, weights_, data);
+    result.loss_before = mean(offer_held_out(before, 0).to_vector(executor_.context.stream));
   }
   if (recipe_.start == Start::feedback)
     start_from_feedback(config_, source_.weights,
@@ -329,76 +363,68 @@ TuneResult BlockTuner::run(const BlockData& data, int64_t block,
                         state_);
   Run run(config_, recipe_, executor_, state_, weights_, data);
   BatchOrder order(trained, recipe_.batch, recipe_.seed, static_cast<uint64_t>(block));
-  if (held_out && recipe_.start != Start::nearest) best.offer(run.evaluate(trained, samples), 0);
+  if (held_out && recipe_.start != Start::nearest) offer_held_out(run, 0);
   // Every iteration on a host, where a loss is known at once.
   const auto is_looked_at = [&](int64_t iteration) {
     return executor_.ops.memory->is_host || (iteration + 1) % kIterationsAhead == 0 ||
            iteration + 1 == recipe_.iterations;
   };
   double best_batch = std::numeric_limits<double>::infinity();
-  std::vector<int64_t> next = order.next();
+  run.fetch(order.next());
   for (int64_t iteration = 0; iteration < recipe_.iterations; ++iteration) {
     if (interrupt != nullptr && interrupt->load()) {
       result.interrupted = true;
       return result;
     }
-    const std::vector<int64_t> batch = std::exchange(next, order.next());
-    for (const int64_t sample : next) {
-      data.inputs.prefetch(sample);
-      data.targets.prefetch(sample);
-    }
-    run.forward(batch, iteration);
-    const bool by_batch = recipe_.selection == Selection::mini_batch;
-    const auto known = static_cast<int64_t>(result.losses.size());
-    if (by_batch || is_looked_at(iteration)) run.read_losses(iteration, result.losses);
-    if (by_batch) best.offer(result.losses.back(), iteration);
+    run.load();
+    run.fetch(order.next());
+    run.forward(iteration);
+    if (by_batch) best.offer(run.loss(iteration), 1, iteration);
     run.step(iteration);
-    if (held_out && is_evaluated(recipe_, iteration + 1))
-      best.offer(run.evaluate(trained, samples), iteration + 1);
+    if (held_out && is_evaluated(recipe_, iteration + 1)) offer_held_out(run, iteration + 1);
+    if (!is_looked_at(iteration)) continue;
+    const auto known = static_cast<int64_t>(result.losses.size());
+    run.read_losses(iteration, result.losses);
+    const double best_held_out = held_out ? best.read_loss() : 0;
     for (auto now = known; now < static_cast<int64_t>(result.losses.size()); ++now) {
       const double loss = result.losses[static_cast<size_t>(now)];
       best_batch = std::min(best_batch, loss);
       if (progress)
-        progress({now + 1, loss, result.losses.front(), held_out ? best.loss() : best_batch});
+        progress({now + 1, loss, result.losses.front(), held_out ? best_held_out : best_batch});
     }
   }
   result.expert_tokens = run.expert_tokens();
   if (!held_out) result.loss_before = result.losses.front();
   if (recipe_.selection == Selection::last ||
       (recipe_.selection == Selection::held_out && !held_out)) {
-    best.offer(result.losses.back(), recipe_.iterations);
+    best.offer(run.loss(recipe_.iterations - 1), 1, recipe_.iterations);
   }
   best.give(result);
-  search_rare_experts(data, result);
   return result;
 }
 
-void BlockTuner::forward(const RoundingSnapshot& rounding, ActivationStore& states,
-                         int64_t length) {
+void BlockTuner::forward(const RoundingSnapshot& rounding, SampleStore& states, int64_t length) {
   state_.restore(rounding);
   forward_samples(config_, weights_, states, {recipe_.batch, length}, executor_);
 }
 
-void forward_samples(const ModelConfig& config, const BlockWeights& weights,
-                     ActivationStore& states, TrainingBatch batch, const Executor& executor) {
+void forward_samples(const ModelConfig& config, const BlockWeights& weights, SampleStore& states,
+                     TrainingBatch batch, const Executor& executor) {
   const ops::Memory& memory = *executor.ops.memory;
   const int64_t floats = batch.length * config.hidden;
-  const auto bytes = static_cast<size_t>(floats) * sizeof(float);
   ops::Buffer<float> x(memory, batch.sequences * floats), y(memory, batch.sequences * floats);
   std::optional<BlockTraining> pass;
   for (int64_t first = 0; first < states.samples(); first += batch.sequences) {
     const int64_t count = std::min(batch.sequences, states.samples() - first);
     for (int64_t i = 0; i < count; ++i)
-      memory.upload(x.data() + i * floats, states.sample(first + i), bytes,
-                    executor.context.stream);
+      states.load(first + i, floats, x.data() + i * floats, executor);
     for (int64_t next = first + count; next < std::min(states.samples(), first + 2 * count); ++next)
       states.prefetch(next);
     if (!pass || pass->batch().sequences != count)
       pass.emplace(config, mixer_kind(weights), TrainingBatch{count, batch.length}, memory);
     pass->forward(weights, x.data(), y.data(), executor);
     for (int64_t i = 0; i < count; ++i)
-      memory.download(states.sample(first + i), y.data() + i * floats, bytes,
-                      executor.context.stream);
+      states.save(first + i, floats, y.data() + i * floats, executor);
   }
 }
 

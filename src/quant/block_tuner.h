@@ -6,8 +6,8 @@
 // steps, and its rows are rounded anew for the next iteration, while they lie in the cache.
 //
 // Results depend neither on the number of threads nor on timing. On a device an iteration is only
-// enqueued: losses are read back every few iterations, or in each where the best mini-batch
-// decides.
+// enqueued, the choice of the best parameter set included; losses are read back every few
+// iterations, for people to see.
 #pragma once
 
 #include <atomic>
@@ -17,17 +17,17 @@
 
 #include "model/block_training.h"
 #include "quant/rounding_state.h"
+#include "quant/sample_store.h"
 #include "quant/tune_recipe.h"
-#include "stream/activation_store.h"
 
 namespace qround::quant {
 
 // Calibration sequences of a block: stores of as many samples, [L, H] each or the beginning of
 // longer ones.
 struct BlockData {
-  int64_t length = 0;              // L
-  const ActivationStore& inputs;   // what the quantized network hands to the block
-  const ActivationStore& targets;  // what the full-precision block makes of full-precision inputs
+  int64_t length = 0;          // L
+  const SampleStore& inputs;   // what the quantized network hands to the block
+  const SampleStore& targets;  // what the full-precision block makes of full-precision inputs
 };
 
 struct TuneProgress {
@@ -58,18 +58,22 @@ class BlockTuner {
              int64_t group_size, const TuneRecipe& recipe, const Executor& executor);
 
   // Tunes, or searches scales if the recipe has no iterations. `block` tells the random streams of
-  // blocks apart.
+  // blocks apart. Throws Error when no loss was a number.
   TuneResult run(const BlockData& data, int64_t block,
                  const std::function<void(const TuneProgress&)>& progress,
                  const std::atomic<bool>* interrupt = nullptr);
 
   // states = block(states) with this rounding; sequences of `length` tokens. No `run` may follow.
-  void forward(const RoundingSnapshot& rounding, ActivationStore& states, int64_t length);
+  void forward(const RoundingSnapshot& rounding, SampleStore& states, int64_t length);
 
   const RoundingState& state() const { return state_; }
+  const BlockWeights& source() const { return source_.weights; }
 
  private:
   TuneResult search(const BlockData& data);
+  TuneResult tune(const BlockData& data, int64_t block,
+                  const std::function<void(const TuneProgress&)>& progress,
+                  const std::atomic<bool>* interrupt);
   void search_rare_experts(const BlockData& data, TuneResult& result) const;
 
   const ModelConfig& config_;
@@ -81,9 +85,9 @@ class BlockTuner {
 };
 
 // states [samples, L, H] = block(states), `batch` sequences at a time. Results do not depend on
-// `batch`. The states lie in host memory, the weights in that of the executor's backend.
-void forward_samples(const ModelConfig& config, const BlockWeights& weights,
-                     ActivationStore& states, TrainingBatch batch, const Executor& executor);
+// `batch`. The weights lie in the memory of the executor's backend.
+void forward_samples(const ModelConfig& config, const BlockWeights& weights, SampleStore& states,
+                     TrainingBatch batch, const Executor& executor);
 
 // The place of a linear map among a block's weights.
 ops::Weight& linear_weight(BlockWeights& weights, LinearId id);

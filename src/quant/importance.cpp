@@ -78,8 +78,7 @@ void visit_calibration_inputs(const ModelConfig& config, const BlockWeights& wei
   for (int64_t first = 0; first < inputs.samples; first += batch.sequences) {
     const int64_t count = std::min(batch.sequences, inputs.samples - first);
     for (int64_t i = 0; i < count; ++i)
-      memory.upload(x.data() + i * floats, inputs.store.sample(first + i),
-                    static_cast<size_t>(floats) * sizeof(float), executor.context.stream);
+      inputs.store.load(first + i, floats, x.data() + i * floats, executor);
     BlockTraining pass(config, mixer_kind(weights), {count, batch.length}, memory);
     pass.forward(weights, x.data(), y.data(), executor);
     visit_linear_inputs(config, weights, pass, x.data(), visit, executor);
@@ -87,9 +86,9 @@ void visit_calibration_inputs(const ModelConfig& config, const BlockWeights& wei
 }
 
 Importance measure_importance(const ModelConfig& config, const BlockWeights& weights,
-                              const std::vector<TunedLinear>& linears,
-                              const ActivationStore& inputs, TrainingBatch batch,
-                              TokenWeight token_weight, const Executor& executor) {
+                              const std::vector<TunedLinear>& linears, const SampleStore& inputs,
+                              TrainingBatch batch, TokenWeight token_weight,
+                              const Executor& executor) {
   Importance importance(linears, token_weight);
   visit_calibration_inputs(
       config, weights, {inputs, inputs.samples(), batch},

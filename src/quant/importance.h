@@ -7,7 +7,7 @@
 
 #include "model/linear_inputs.h"
 #include "quant/rounding_state.h"
-#include "stream/activation_store.h"
+#include "quant/sample_store.h"
 
 namespace qround::quant {
 
@@ -45,7 +45,7 @@ class Importance {
 // The first `samples` of a store of block inputs, passed batch.sequences of batch.length tokens at
 // a time.
 struct CalibrationInputs {
-  const ActivationStore& store;
+  const SampleStore& store;
   int64_t samples = 0;
   TrainingBatch batch;
 };
@@ -57,8 +57,8 @@ void visit_calibration_inputs(const ModelConfig& config, const BlockWeights& wei
 
 // Of all samples.
 Importance measure_importance(const ModelConfig& config, const BlockWeights& weights,
-                              const std::vector<TunedLinear>& linears,
-                              const ActivationStore& inputs, TrainingBatch batch,
-                              TokenWeight token_weight, const Executor& executor);
+                              const std::vector<TunedLinear>& linears, const SampleStore& inputs,
+                              TrainingBatch batch, TokenWeight token_weight,
+                              const Executor& executor);
 
 }  // namespace qround::quant

@@ -27,6 +27,17 @@ std::string expert_text(const BlockRecord& record, int64_t few_tokens) {
   return text;
 }
 
+// The memory, counted where it is a device's.
+ops::Memory metered(ops::Memory memory, ops::MemoryMeter& meter) {
+  if (!memory.is_host) memory.meter = &meter;
+  return memory;
+}
+
+ops::OpTable with_memory(ops::OpTable table, const ops::Memory& memory) {
+  table.memory = &memory;
+  return table;
+}
+
 }  // namespace
 
 CalibrationData load_calibration(const PlannedJob& job) {
@@ -43,17 +54,25 @@ JobTuning::JobTuning(const PlannedJob& job, const CalibrationData& data,
     : job_(job),
       progress_(progress),
       stop_(stop),
-      workspace_(*ops::select_backend(job.spec.backend).memory),
+      meter_(job.plan.gpu_memory_needed_bytes),
+      memory_(metered(*ops::select_backend(job.spec.backend).memory, meter_)),
+      table_(with_memory(ops::select_backend(job.spec.backend), memory_)),
+      workspace_(memory_),
       cascade_(job.source, job.config, job.table, data, *job.spec.recipe,
-               job.spec.policy.scheme.group_size, folder,
-               {ops::select_backend(job.spec.backend),
+               job.spec.policy.scheme.group_size,
+               {.folder = folder,
+                .streams_on_device = !memory_.is_host && job.plan.activations_on_gpu,
+                .next_on_device = !memory_.is_host && job.plan.next_block_on_gpu},
+               {table_,
                 {.threads = job.spec.threads,
                  .workspace = workspace_,
                  .activations = job.spec.recipe->activations(),
                  .many_rows = true}}) {
-  workspace_.reserve(BlockCascade::needs(job.config, job.exports, *job.spec.recipe,
-                                         job.spec.policy.scheme.group_size, job.spec.threads)
-                         .scratch_bytes);
+  workspace_.reserve(memory_.is_host
+                         ? BlockCascade::needs(job.config, job.exports, *job.spec.recipe,
+                                               job.spec.policy.scheme.group_size, job.spec.threads)
+                               .scratch_bytes
+                         : job.plan.gpu_workspace_bytes);
   const ops::Backend best = ops::backends().front();
   if (job.spec.backend.empty() && best.table != nullptr && !best.unusable_because.empty())
     progress_.line(fmt::format("backend {} cannot run here: {}", best.name, best.unusable_because));
@@ -71,7 +90,8 @@ void JobTuning::replay(const ExportStep& step, const PartialShards& shards) {
 }
 
 BlockRecord JobTuning::tune(const ExportStep& step) {
-  prefetch_block_after(step);
+  const ExportStep* next = step_after(step);
+  if (next != nullptr) prefetch(*next);
   const auto tell = [&](const TuneProgress& now) {
     progress_.status(
         fmt::format("{}: iteration {} of {}, loss {:.3g} (first {:.3g}, best {:.3g}), {}",
@@ -79,7 +99,7 @@ BlockRecord JobTuning::tune(const ExportStep& step) {
                     now.first_loss, now.best_loss, bytes_text(resident_memory().private_bytes())));
     progress_.advance(1);
   };
-  return cascade_.tune(step, tell, stop_);
+  return cascade_.tune(step, next, tell, stop_);
 }
 
 void JobTuning::show(const ExportStep& step, const BlockRecord& record,
@@ -94,12 +114,15 @@ void JobTuning::show(const ExportStep& step, const BlockRecord& record,
                              expert_text(record, job_.spec.recipe->few_tokens)));
 }
 
-void JobTuning::prefetch_block_after(const ExportStep& step) {
+const ExportStep* JobTuning::step_after(const ExportStep& step) const {
   const auto& steps = job_.exports.steps;
   const auto next = std::find_if(steps.begin() + (&step - steps.data()) + 1, steps.end(),
                                  [](const ExportStep& candidate) { return passes(candidate); });
-  if (next == steps.end()) return;
-  reading_.push([this, &items = next->items] {
+  return next == steps.end() ? nullptr : &*next;
+}
+
+void JobTuning::prefetch(const ExportStep& step) {
+  reading_.push([this, &items = step.items] {
     for (const ExportItem& item : items)
       job_.source.files()[item.pages.file_idx].prefetch(item.pages);
   });

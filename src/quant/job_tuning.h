@@ -19,7 +19,7 @@ CalibrationData load_calibration(const PlannedJob& job);
 
 class JobTuning {
  public:
-  // References must outlive the object. `folder` is as in BlockCascade. Progress advances by
+  // References must outlive the object. `folder` is as in Placement. Progress advances by
   // iterations.
   JobTuning(const PlannedJob& job, const CalibrationData& data, const std::filesystem::path& folder,
             Progress& progress, const std::atomic<bool>* stop);
@@ -35,16 +35,25 @@ class JobTuning {
   BlockRecord tune(const ExportStep& step);
   const BlockCascade& cascade() const { return cascade_; }
 
+  // The most that was taken of a device's memory so far; 0 on hosts.
+  uint64_t peak_device_bytes() const { return meter_.peak_bytes(); }
+
   // One line about a tuned step; the errors are those of its int4 maps.
   void show(const ExportStep& step, const BlockRecord& record,
             const std::vector<double>& relative_errors);
 
  private:
-  void prefetch_block_after(const ExportStep& step);
+  // The step after this one that passes(), or null.
+  const ExportStep* step_after(const ExportStep& step) const;
+  void prefetch(const ExportStep& step);
 
   const PlannedJob& job_;
   Progress& progress_;
   const std::atomic<bool>* stop_;
+  // Of a device: what is planned is kept.
+  ops::MemoryMeter meter_;
+  ops::Memory memory_;
+  ops::OpTable table_;
   ops::Workspace workspace_;
   BlockCascade cascade_;
   BackgroundLane reading_;  // asking for pages may wait for the disk

@@ -9,14 +9,15 @@
 
 namespace qround::quant {
 
-// Fills the batch from the items' weights, all inputs alike in importance. Codes and scales do not
-// depend on the number of threads. Throws as round_to_nearest.
-void round_by_search(PackedBatch& batch, ops::ScaleGrid grid, Threads threads);
+// Fills the batch from the items' weights, all inputs alike in importance. Codes and scales depend
+// neither on the backend nor on the number of threads. Throws as round_to_nearest.
+void round_by_search(PackedBatch& batch, ops::ScaleGrid grid, const ops::OpTable& ops,
+                     Threads threads);
 
-// The rounding of a block's maps, each by the importance of its inputs.
+// The rounding of a block's maps, each by the importance of its inputs, where the state lies.
 RoundingSnapshot search_rounding(const RoundingState& state, const Importance& importance,
                                  ops::ScaleGrid grid, const ops::OpTable& ops);
-// Of some rows of one map, into `snapshot`.
+// Of some rows of one map, into `snapshot`; `ops` of a host.
 void search_rows(const RoundingState& state, size_t linear_idx, int64_t begin, int64_t end,
                  const Importance& importance, ops::ScaleGrid grid, const ops::OpTable& ops,
                  RoundingSnapshot& snapshot);

@@ -33,6 +33,22 @@ std::string resource_text(const char* name, uint64_t needed, uint64_t there,
                      there_is, missing > 0 ? fmt::format(": {} short", bytes_text(missing)) : "");
 }
 
+std::string gpu_text(const Plan& plan) {
+  const uint64_t limit = plan.gpu_memory_limit_bytes();
+  std::string text =
+      fmt::format("{:<10}{} needed", "GPU memory", bytes_text(plan.gpu_memory_needed_bytes));
+  if (limit != UINT64_MAX) {
+    text += fmt::format(", {} {}", bytes_text(limit),
+                        plan.gpu_memory_budget_bytes > 0 ? "allowed" : "free");
+  }
+  if (plan.gpu_memory_needed_bytes > plan.gpu_memory_smallest_bytes) {
+    text += fmt::format(" ({} would do: {} then comes over the bus as it is needed)",
+                        bytes_text(plan.gpu_memory_smallest_bytes),
+                        plan.activations_on_gpu ? "everything but a block" : "the next block");
+  }
+  return text + "\n";
+}
+
 }  // namespace
 
 std::string_view part_name(Part part) {
@@ -53,6 +69,11 @@ uint64_t Plan::disk_shortfall_bytes() const {
 
 uint64_t Plan::memory_limit_bytes() const {
   return memory_budget_bytes > 0 ? memory_budget_bytes : memory_available_bytes;
+}
+
+uint64_t Plan::gpu_memory_limit_bytes() const {
+  if (gpu_memory_budget_bytes > 0) return gpu_memory_budget_bytes;
+  return gpu_memory_available_bytes > 0 ? gpu_memory_available_bytes : UINT64_MAX;
 }
 
 uint64_t Plan::memory_shortfall_bytes() const {
@@ -83,7 +104,11 @@ Json to_json(const Plan& plan) {
                        {"memory_available_bytes", plan.memory_available_bytes},
                        {"memory_budget_bytes", plan.memory_budget_bytes},
                        {"gpu_memory_needed_bytes", plan.gpu_memory_needed_bytes},
+                       {"gpu_memory_smallest_bytes", plan.gpu_memory_smallest_bytes},
+                       {"gpu_memory_available_bytes", plan.gpu_memory_available_bytes},
                        {"gpu_memory_budget_bytes", plan.gpu_memory_budget_bytes},
+                       {"activations_on_gpu", plan.activations_on_gpu},
+                       {"next_block_on_gpu", plan.next_block_on_gpu},
                        {"activation_bytes", plan.activation_bytes},
                        {"activations_on_disk", plan.activations_on_disk},
                        {"disk_needed_bytes", plan.disk_needed_bytes},
@@ -111,14 +136,12 @@ std::string plan_text(const Plan& plan) {
                           static_cast<double>(std::max<int64_t>(plan.parameters, 1)));
   text += resource_text("memory", plan.memory_needed_bytes, plan.memory_limit_bytes(),
                         plan.memory_budget_bytes > 0 ? "allowed" : "free");
-  if (plan.gpu_memory_needed_bytes > 0) {
-    text +=
-        fmt::format("{:<10}about {} of a GPU's memory, an estimate not yet compared with a GPU\n",
-                    "", bytes_text(plan.gpu_memory_needed_bytes));
-  }
+  if (plan.gpu_memory_needed_bytes > 0) text += gpu_text(plan);
   if (plan.activation_bytes > 0) {
     text += fmt::format("{:<10}{} of hidden states, {}\n", "", bytes_text(plan.activation_bytes),
-                        plan.activations_on_disk ? "kept on the disk" : "kept in memory");
+                        plan.activations_on_gpu    ? "kept on the GPU"
+                        : plan.activations_on_disk ? "kept on the disk"
+                                                   : "kept in memory");
   }
   text += resource_text("disk", plan.disk_needed_bytes, plan.disk_free_bytes);
   for (const std::string& note : plan.notes) text += "note: " + note + "\n";
@@ -133,12 +156,13 @@ void check_resources(const Plan& plan) {
         .actual(bytes_text(plan.disk_free_bytes) + " free")
         .hint("free some disk space or choose an output directory on another disk");
   }
-  if (plan.gpu_memory_budget_bytes > 0 &&
-      plan.gpu_memory_needed_bytes > plan.gpu_memory_budget_bytes) {
-    throw Error("the budget of GPU memory is too small", ErrorKind::resource)
-        .expected(
-            fmt::format("--gpu-memory {}M or more", plan.gpu_memory_needed_bytes / (1 << 20) + 1))
-        .actual(bytes_text(plan.gpu_memory_budget_bytes))
+  if (plan.gpu_memory_needed_bytes > plan.gpu_memory_limit_bytes()) {
+    throw Error(plan.gpu_memory_budget_bytes > 0 ? "the budget of GPU memory is too small"
+                                                 : "the GPU has too little free memory",
+                ErrorKind::resource)
+        .expected(fmt::format("--gpu-memory {}M or more",
+                              (plan.gpu_memory_smallest_bytes + (1 << 20) - 1) / (1 << 20)))
+        .actual(bytes_text(plan.gpu_memory_limit_bytes()))
         .hint("raise it, or lower --batch-size or --seqlen");
   }
   if (plan.memory_shortfall_bytes() > 0 && plan.memory_budget_bytes > 0) {

@@ -34,15 +34,22 @@ struct Plan {
   uint64_t memory_needed_bytes = 0;            // anonymous; mapped file pages come and go beside it
   uint64_t memory_available_bytes = 0;         // 0: unknown
   uint64_t memory_budget_bytes = 0;            // asked for; 0: none
-  uint64_t gpu_memory_needed_bytes = 0;        // an estimate; 0: nothing is tuned on a GPU
-  uint64_t gpu_memory_budget_bytes = 0;        // asked for; 0: none
-  uint64_t activation_bytes = 0;               // hidden states of the calibration sequences
-  bool activations_on_disk = false;            // else part of memory_needed_bytes
+  // Of tuning on a GPU: what the job takes there beside what the driver keeps for a process.
+  uint64_t gpu_memory_needed_bytes = 0;     // 0: nothing is tuned on a GPU
+  uint64_t gpu_workspace_bytes = 0;         // of these, scratch of its kernels
+  uint64_t gpu_memory_smallest_bytes = 0;   // that would do, more slowly
+  uint64_t gpu_memory_available_bytes = 0;  // 0: no GPU here
+  uint64_t gpu_memory_budget_bytes = 0;     // asked for; 0: none
+  bool activations_on_gpu = false;
+  bool next_block_on_gpu = false;    // it travels there while the one before is tuned
+  uint64_t activation_bytes = 0;     // hidden states of the calibration sequences
+  bool activations_on_disk = false;  // else part of memory_needed_bytes, unless on the GPU
   uint64_t disk_needed_bytes = 0;
   uint64_t disk_free_bytes = 0;
   std::vector<std::string> notes;  // what a person should know before the job runs
 
-  uint64_t memory_limit_bytes() const;  // the budget or, without one, what is available
+  uint64_t memory_limit_bytes() const;      // the budget or, without one, what is available
+  uint64_t gpu_memory_limit_bytes() const;  // the same of a GPU; without either, no limit
   uint64_t disk_shortfall_bytes() const;
   uint64_t memory_shortfall_bytes() const;
 };

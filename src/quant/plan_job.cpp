@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <tuple>
 
 #include "base/disk.h"
@@ -10,6 +11,7 @@
 #include "base/problem_list.h"
 #include "model/stored_parameter.h"
 #include "quant/block_cascade.h"
+#include "quant/device_plan.h"
 #include "quant/job.h"
 #include "quant/memory_estimate.h"
 #include "quant/output_directory.h"
@@ -19,6 +21,9 @@ namespace {
 
 // config.json, quantization_config.json, report.json, and what the file system keeps for itself.
 constexpr uint64_t kDiskReserveBytes = uint64_t{1} << 20;
+
+// One part in so many of a GPU's free memory goes to the kernels' code and stacks; a guess.
+constexpr uint64_t kDriverShare = 64;
 
 // What a row of the plan calls the parameter.
 std::string kind_name(const Parameter& p) {
@@ -116,6 +121,36 @@ std::vector<std::string> notes(const PlannedJob& job, const CheckpointCensus& ce
   return notes;
 }
 
+// The backend with memory of its own that a job tunes on, or, with a budget of such memory alone,
+// would: a job may be planned for another machine. None: the host.
+std::optional<ops::Backend> tuning_device(const JobSpec& spec) {
+  const ops::OpTable& table = ops::select_backend(spec.backend);
+  for (const ops::Backend& backend : ops::backends()) {
+    if (backend.rehearsal == nullptr) continue;
+    if (backend.table == &table || spec.gpu_memory_budget_bytes > 0) return backend;
+  }
+  if (spec.gpu_memory_budget_bytes == 0) return std::nullopt;
+  throw Error("--gpu-memory is for programs that can tune on a GPU")
+      .actual(ops::cuda::backend().unusable_because)
+      .hint("leave it out");
+}
+
+// Returns what the host takes for a block.
+uint64_t plan_gpu_memory(const PlannedJob& job, const ops::Backend& device, Plan& plan) {
+  plan.gpu_memory_budget_bytes = job.spec.gpu_memory_budget_bytes;
+  if (device.unusable_because.empty()) {
+    const uint64_t free_bytes = device.table->memory->free_bytes();
+    plan.gpu_memory_available_bytes = free_bytes - free_bytes / kDriverShare;
+  }
+  const DevicePlan planned = plan_device(job, device, plan.gpu_memory_limit_bytes());
+  plan.gpu_memory_needed_bytes = planned.bytes;
+  plan.gpu_workspace_bytes = planned.workspace_bytes;
+  plan.gpu_memory_smallest_bytes = planned.smallest_bytes;
+  plan.activations_on_gpu = planned.streams_on_device;
+  plan.next_block_on_gpu = planned.next_on_device;
+  return planned.host_bytes;
+}
+
 // Hidden states go to the disk where memory is too small for them.
 void plan_memory(const PlannedJob& job, Plan& plan) {
   plan.memory_available_bytes = available_memory_bytes();
@@ -125,13 +160,15 @@ void plan_memory(const PlannedJob& job, Plan& plan) {
   const BlockCascade::Needs needs =
       BlockCascade::needs(job.config, job.exports, *job.spec.recipe,
                           job.spec.policy.scheme.group_size, job.spec.threads);
-  plan.memory_needed_bytes += needs.block_bytes;
-  if (!ops::select_backend(job.spec.backend).memory->is_host ||
-      job.spec.gpu_memory_budget_bytes > 0) {
-    plan.gpu_memory_needed_bytes = needs.device_bytes;
-    plan.gpu_memory_budget_bytes = job.spec.gpu_memory_budget_bytes;
-  }
   plan.activation_bytes = needs.stream_bytes;
+  const bool on_device = !ops::select_backend(job.spec.backend).memory->is_host;
+  uint64_t block_bytes = needs.block_bytes;
+  if (const std::optional<ops::Backend> device = tuning_device(job.spec)) {
+    const uint64_t beside_device = plan_gpu_memory(job, *device, plan);
+    if (on_device) block_bytes = beside_device;
+  }
+  plan.memory_needed_bytes += block_bytes;
+  if (on_device && plan.activations_on_gpu) return;
   const uint64_t limit = plan.memory_limit_bytes();
   plan.activations_on_disk = limit != 0 && plan.memory_needed_bytes + plan.activation_bytes > limit;
   if (!plan.activations_on_disk) plan.memory_needed_bytes += plan.activation_bytes;

@@ -123,40 +123,25 @@ RoundingSnapshot RoundingState::empty_snapshot() const {
   return {std::vector<uint8_t>(n_weights_ / 2), std::vector<uint16_t>(n_groups_)};
 }
 
-void RoundingState::keep() {
-  const ops::Memory& memory = *executor_.ops.memory;
-  uint8_t* packed = nullptr;
-  uint16_t* scales = nullptr;
-  ops::Buffer<uint8_t> codes_of_map;
+void RoundingState::keep(const ops::BestLoss* only_if_new) {
   if (on_host()) {
     kept_.packed_codes.resize(n_weights_ / 2);
     kept_.scales.resize(n_groups_);
-    packed = kept_.packed_codes.data();
-    scales = kept_.scales.data();
-  } else {
-    if (kept_codes_.empty()) {
-      kept_codes_ = {memory, static_cast<int64_t>(n_weights_ / 2)};
-      kept_scales_ = {memory, static_cast<int64_t>(n_groups_)};
-    }
-    int64_t largest = 0;
-    for (const ops::DenseWeight& weight : resident_)
-      largest = std::max(largest, weight.n * weight.k);
-    codes_of_map = {memory, largest};
-    packed = kept_codes_.data();
-    scales = kept_scales_.data();
+  } else if (kept_codes_.empty()) {
+    kept_codes_ = {*executor_.ops.memory, static_cast<int64_t>(n_weights_ / 2)};
+    kept_scales_ = {*executor_.ops.memory, static_cast<int64_t>(n_groups_)};
   }
-  for_parts([&](size_t linear_idx, int64_t begin, int64_t end) {
-    const Place& place = places_[linear_idx];
-    const int64_t k = linears_[linear_idx].weight.k, count = (end - begin) * k;
-    ops::Buffer<uint8_t> codes_of_rows(memory, on_host() ? count : 0);
-    uint8_t* codes = on_host() ? codes_of_rows.data() : codes_of_map.data();
-    executor_.ops.sign_round(resident_[linear_idx], rule_, rows_of(linear_idx, begin, end),
-                             {.codes = codes - begin * k, .scales = scales + place.first_group},
-                             executor_.context);
-    uint8_t* to = packed + (place.first_weight + static_cast<size_t>(begin * k)) / 2;
-    if (on_host()) return pack_nibbles(codes, static_cast<size_t>(count), to);
-    executor_.ops.pack_codes(codes, count, to, executor_.context);
-  });
+  executor_.ops.keep_rounding(
+      {.weights = resident_,
+       .rule = rule_,
+       .rows = {.group_size = group_size_,
+                .v = v_.data(),
+                .alpha = alpha_.data(),
+                .beta = beta_.data()},
+       .packed_codes = on_host() ? kept_.packed_codes.data() : kept_codes_.data(),
+       .scales = on_host() ? kept_.scales.data() : kept_scales_.data(),
+       .only_if_new = only_if_new},
+      executor_.context);
 }
 
 RoundingSnapshot RoundingState::take_kept() {

@@ -41,6 +41,8 @@ class RoundingState {
   const std::vector<TunedLinear>& linears() const { return linears_; }
   int64_t group_size() const { return group_size_; }
 
+  // The source's weights where the backend can read them.
+  const ops::DenseWeight& resident_weight(size_t linear_idx) const { return resident_[linear_idx]; }
   // The weights the block computes with; valid as long as this object, changed by steps and
   // `restore`.
   ops::DenseWeight effective_weight(size_t linear_idx) const;
@@ -59,8 +61,9 @@ class RoundingState {
   // Makes the effective weights those of the parameters, after `start`.
   void refresh();
 
-  // Remembers the rounding of now in place of what was kept before.
-  void keep();
+  // Remembers the rounding of now in place of what was kept before, if the loss noted last is the
+  // best (null: in any case).
+  void keep(const ops::BestLoss* only_if_new);
   // What was kept last; no longer kept then.
   RoundingSnapshot take_kept();
 

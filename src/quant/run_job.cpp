@@ -57,6 +57,7 @@ class StepWriter {
   StepWriter(const PlannedJob& job, JobTuning* tuning, ShardWriter& writer, JobJournal& journal,
              std::vector<StepRecord>& records, Progress& progress, const std::atomic<bool>* stop)
       : job_(job),
+        ops_(ops::select_backend(job.spec.backend)),
         tuning_(tuning),
         journal_(journal),
         records_(records),
@@ -103,9 +104,9 @@ class StepWriter {
     if (tuned != nullptr) {
       tuned->pack(batch, job_.spec.threads);
     } else if (job_.spec.search) {
-      round_by_search(batch, *job_.spec.search, job_.spec.threads);
+      round_by_search(batch, *job_.spec.search, ops_, job_.spec.threads);
     } else {
-      round_to_nearest(batch, job_.spec.threads);
+      round_to_nearest(batch, ops_, job_.spec.threads);
     }
     for (const PackedLinear& linear : batch.linears()) {
       record.relative_errors.push_back(linear.relative_error);
@@ -116,6 +117,7 @@ class StepWriter {
   }
 
   const PlannedJob& job_;
+  const ops::OpTable& ops_;
   JobTuning* tuning_;
   JobJournal& journal_;
   std::vector<StepRecord>& records_;
@@ -178,6 +180,7 @@ class JobRun {
   }
 
   double seconds_of_earlier_runs() const { return seconds_before_; }
+  uint64_t peak_gpu_memory_bytes() const { return peak_gpu_memory_bytes_; }
 
  private:
   // Plain rounding that failed is done again faster than it is explained; what somebody stopped, or
@@ -206,6 +209,7 @@ class JobRun {
       throw;
     }
     n_durable_steps_ = journal.n_steps();
+    if (tuning) peak_gpu_memory_bytes_ = tuning->peak_device_bytes();
     write_other_files(writer);
     progress_.finish();
   }
@@ -275,6 +279,7 @@ class JobRun {
   size_t n_durable_steps_ = 0;
   bool keeps_steps_ = false;
   double seconds_before_ = 0;
+  uint64_t peak_gpu_memory_bytes_ = 0;
 };
 
 // What was done is not lost: the person should know.
@@ -316,6 +321,7 @@ Report run_job(const PlannedJob& job, Progress& progress, const std::atomic<bool
   report.seconds.emplace_back("verify", checking.seconds());
   report.seconds.emplace_back("total", before + total.seconds());
   report.peak_memory_bytes = memory.peak_bytes();
+  report.peak_gpu_memory_bytes = run.peak_gpu_memory_bytes();
   write_report(job.spec.output, report);
   JobJournal::remove(job.spec.output);
   throw_if_failed(job, outcome);

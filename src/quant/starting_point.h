@@ -6,7 +6,6 @@
 #include "ops/full_range_int4.h"
 #include "quant/importance.h"
 #include "quant/rounding_state.h"
-#include "stream/activation_store.h"
 
 namespace qround::quant {
 

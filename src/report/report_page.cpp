@@ -353,8 +353,9 @@ std::string listed(const Json& report, std::initializer_list<const char*> keys) 
   for (const char* key : keys) {
     const Json* value = report.find(key);
     if (value == nullptr || value->is_null()) continue;
-    rows.push_back({escaped(key), std::string(key) == "peak_memory_bytes" ? bytes_html(value)
-                                                                          : value_html(*value)});
+    rows.push_back({escaped(key), std::string_view(key).ends_with("memory_bytes")
+                                      ? bytes_html(value)
+                                      : value_html(*value)});
   }
   return table({}, rows);
 }
@@ -388,8 +389,10 @@ std::string report_page(const Json& report) {
   body += section("Expert coverage", coverage(report));
   body += section("What each class costs", ablations(eval));
   body += section("Verification", verdicts(report.find("verify")));
-  body += section("Time and memory", listed(report, {"seconds", "threads", "peak_memory_bytes"}) +
-                                         listed(eval, {"seconds", "threads", "peak_memory_bytes"}));
+  body +=
+      section("Time and memory",
+              listed(report, {"seconds", "threads", "peak_memory_bytes", "peak_gpu_memory_bytes"}) +
+                  listed(eval, {"seconds", "threads", "peak_memory_bytes"}));
   body += section("Recipe", listed(report, {"recipe"}));
   body +=
       section("Provenance", listed(report, {"source", "tensors", "bytes"}) + data_hashes(report));

@@ -119,8 +119,9 @@ struct OperandsOn {
 
 // In pieces of `piece` tokens.
 std::vector<float> run(const OpTable& table, const Operands& operands, int threads,
-                       int64_t piece = 1 << 30) {
+                       int64_t piece = 1 << 30, bool many_rows = false) {
   OnBackend on(table, threads);
+  on.context.many_rows = many_rows;
   const OperandsOn there(on, operands);
   for (int64_t begin = 0; begin < there.args.tokens; begin += piece)
     table.gated_delta_rule(there.part(begin, piece), on.context);
@@ -182,6 +183,23 @@ TEST_P(GatedDeltaRule, EqualsTheRecurrenceInDoublePrecision) {
       const auto expected = run_in_double(operands);
       for (const OpTable* each : {&ref_table(), &table()})
         expect_close(run(*each, operands, 2), expected, tolerance(operands), random.seed());
+    }
+}
+
+// Chunks have TF32 factors. No token enlarges what an element of the state or of an output can be
+// (see tolerance), so an element is off by a few roundings of the largest number there is.
+TEST_P(GatedDeltaRule, OfManyRowsIsNearTheRecurrence) {
+  uint64_t seed = 100;
+  for (const Decay decay : {Decay::strong, Decay::mixed, Decay::weak})
+    for (const Shape& shape : kShapes) {
+      SCOPED_TRACE(testing::Message() << shape << " decay " << static_cast<int>(decay));
+      RandomValues random(seed++);
+      const Operands operands(shape, decay, random);
+      const auto expected = run_in_double(operands);
+      const float largest = *std::max_element(expected.begin(), expected.end());
+      const float rounding =
+          table().name.starts_with("cuda") ? 8 * 0x1p-11f * largest : tolerance(operands);
+      expect_close(run(table(), operands, 2, 1 << 30, true), expected, rounding, random.seed());
     }
 }
 

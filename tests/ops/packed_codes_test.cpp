@@ -21,13 +21,11 @@ TEST_P(PackedCodes, StandForCodesTimesTheirGroupsScale) {
     std::vector<uint16_t> scales(static_cast<size_t>(count / group));
     for (uint16_t& scale : scales) scale = f32_to_f16(random.normal(1)[0]);
     OnBackend on(table());
-    const auto of_codes = on.copy_of(codes);
+    std::vector<uint8_t> bytes;
+    for (size_t i = 0; i < codes.size(); i += 2)
+      bytes.push_back(static_cast<uint8_t>(codes[i] + 16 * codes[i + 1]));
+    const auto packed = on.copy_of(bytes);
     const auto of_scales = on.copy_of(scales);
-    Buffer<uint8_t> packed(on.memory, count / 2);
-    table().pack_codes(of_codes.data(), count, packed.data(), on.context);
-    const auto bytes = packed.to_vector();
-    for (size_t i = 0; i < bytes.size(); ++i)
-      ASSERT_EQ(bytes[i], codes[2 * i] + 16 * codes[2 * i + 1]);
     const auto value = [&](size_t i) {
       return f16_to_f32(scales[i / static_cast<size_t>(group)]) *
              static_cast<float>(int{codes[i]} - 8);

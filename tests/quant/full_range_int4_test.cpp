@@ -11,6 +11,7 @@
 #include "checkpoint/safetensors.h"
 #include "ops/quantize_rtn.h"
 #include "tests/golden/safetensors_golden.h"
+#include "tests/ops/on_backend.h"
 
 namespace qround::ops {
 namespace {
@@ -84,15 +85,27 @@ struct Rounded {
   RtnSums sums;
 };
 
-Rounded round(QuantizeRtnFunction& function, const DenseWeight& weight, int64_t group) {
+Rounded round(const OpTable& table, DenseWeight weight, int64_t group) {
   Rounded rounded(weight.n, weight.k, group);
-  rounded.sums = function(weight, {.begin = 0,
-                                   .end = weight.n,
-                                   .group_size = group,
-                                   .codes = rounded.codes.data(),
-                                   .scales = rounded.scales.data()});
+  const OnBackend on(table);
+  const auto* bytes = static_cast<const std::byte*>(weight.data);
+  const auto weights = on.copy_of(std::vector(
+      bytes, bytes + static_cast<size_t>(weight.n * weight.k) * dtype_bytes(weight.dtype)));
+  auto codes = on.copy_of(rounded.codes);
+  auto scales = on.copy_of(rounded.scales);
+  weight.data = weights.data();
+  rounded.sums = table.quantize_rtn(weight, {.begin = 0,
+                                             .end = weight.n,
+                                             .group_size = group,
+                                             .codes = codes.data(),
+                                             .scales = scales.data()});
+  rounded.codes = codes.to_vector();
+  rounded.scales = scales.to_vector();
   return rounded;
 }
+
+class QuantizeRtn : public ForEachBackend {};
+QROUND_FOR_EACH_BACKEND(QuantizeRtn);
 
 // Weights over many magnitudes, with ties (multiples of a scale's half) among them.
 std::vector<float> test_weights(int64_t count, uint32_t seed) {
@@ -108,9 +121,9 @@ std::vector<float> test_weights(int64_t count, uint32_t seed) {
   return values;
 }
 
-void expect_same(const DenseWeight& weight, int64_t group) {
-  const Rounded expected = round(ref::quantize_rtn, weight, group);
-  const Rounded actual = round(cpu::quantize_rtn, weight, group);
+void expect_same(const OpTable& table, const DenseWeight& weight, int64_t group) {
+  const Rounded expected = round(ref_table(), weight, group);
+  const Rounded actual = round(table, weight, group);
   EXPECT_EQ(expected.codes, actual.codes) << "K " << weight.k << " group " << group;
   EXPECT_EQ(expected.scales, actual.scales) << "K " << weight.k << " group " << group;
   EXPECT_TRUE(actual.sums.representable);
@@ -120,7 +133,7 @@ void expect_same(const DenseWeight& weight, int64_t group) {
               1e-4 * expected.sums.errors_squared);
 }
 
-TEST(QuantizeRtn, EqualsItsDefinitionForEveryTypeAndGroupSize) {
+TEST_P(QuantizeRtn, EqualsItsDefinitionForEveryTypeAndGroupSize) {
   for (const int64_t group : {32, 64, 128}) {
     for (const int64_t k : {group, 3 * group, 8 * group}) {
       const int64_t n = 37;
@@ -130,18 +143,18 @@ TEST(QuantizeRtn, EqualsItsDefinitionForEveryTypeAndGroupSize) {
         bf16.push_back(f32_to_bf16(value));
         f16.push_back(f32_to_f16(value));
       }
-      expect_same({DType::f32, f32.data(), n, k}, group);
-      expect_same({DType::bf16, bf16.data(), n, k}, group);
-      expect_same({DType::f16, f16.data(), n, k}, group);
+      expect_same(table(), {DType::f32, f32.data(), n, k}, group);
+      expect_same(table(), {DType::bf16, bf16.data(), n, k}, group);
+      expect_same(table(), {DType::f16, f16.data(), n, k}, group);
     }
   }
 }
 
-TEST(QuantizeRtn, EqualsAutoRoundOnGoldenWeights) {
+TEST_P(QuantizeRtn, EqualsAutoRoundOnGoldenWeights) {
   const SafetensorsFile goldens(source_path("tests/data/quant/qdq.safetensors"));
   const TensorView weight = goldens.view("plain.weight");
   const Rounded rounded =
-      round(cpu::quantize_rtn, {weight.dtype, weight.data, weight.shape[0], weight.shape[1]}, 128);
+      round(table(), {weight.dtype, weight.data, weight.shape[0], weight.shape[1]}, 128);
   const auto* scales = goldens.view("plain.scale").as<uint16_t>();
   const auto* values = goldens.view("plain.qdq").as<uint16_t>();
   for (size_t i = 0; i < rounded.codes.size(); ++i) {
@@ -151,7 +164,7 @@ TEST(QuantizeRtn, EqualsAutoRoundOnGoldenWeights) {
   }
 }
 
-TEST(QuantizeRtn, ReportsWeightsThatCannotBeRepresented) {
+TEST_P(QuantizeRtn, ReportsWeightsThatCannotBeRepresented) {
   const float bad[] = {std::numeric_limits<float>::quiet_NaN(),
                        std::numeric_limits<float>::infinity(),
                        -std::numeric_limits<float>::infinity(), 524160.0f, 1e30f};
@@ -160,13 +173,12 @@ TEST(QuantizeRtn, ReportsWeightsThatCannotBeRepresented) {
       std::vector<float> weights = test_weights(4 * 128, 1);
       weights[place] = value;
       const DenseWeight weight{DType::f32, weights.data(), 4, 128};
-      EXPECT_FALSE(round(ref::quantize_rtn, weight, 128).sums.representable) << value;
-      EXPECT_FALSE(round(cpu::quantize_rtn, weight, 128).sums.representable) << value;
+      EXPECT_FALSE(round(ref_table(), weight, 128).sums.representable) << value;
+      EXPECT_FALSE(round(table(), weight, 128).sums.representable) << value;
     }
   }
   std::vector<float> weights(128, 524000.0f);
-  EXPECT_TRUE(
-      round(cpu::quantize_rtn, {DType::f32, weights.data(), 1, 128}, 128).sums.representable);
+  EXPECT_TRUE(round(table(), {DType::f32, weights.data(), 1, 128}, 128).sums.representable);
 }
 
 }  // namespace

@@ -166,13 +166,14 @@ class Tuner : public testing::Test {
                                .length = tuned.length};
     const CalibrationData data = load_calibration(options, kSource / "models/pocket");
     const int64_t hidden = model.config().hidden;
-    ActivationStore inputs(data.samples, data.length * hidden);
-    ActivationStore targets(data.samples, data.length * hidden);
+    SampleStore inputs(ActivationStore(data.samples, data.length * hidden));
+    SampleStore targets(ActivationStore(data.samples, data.length * hidden));
     for (size_t i = 0; i < data.tokens.size(); ++i) {
       const auto row = to_f32(
           checkpoint->view("model.language_model.embed_tokens.weight").slice(data.tokens[i]));
-      std::copy(row.begin(), row.end(), inputs.sample(0) + static_cast<int64_t>(i) * hidden);
-      std::copy(row.begin(), row.end(), targets.sample(0) + static_cast<int64_t>(i) * hidden);
+      std::copy(row.begin(), row.end(), inputs.host().sample(0) + static_cast<int64_t>(i) * hidden);
+      std::copy(row.begin(), row.end(),
+                targets.host().sample(0) + static_cast<int64_t>(i) * hidden);
     }
     ResidentBlock block =
         make_resident(load_block(*checkpoint, model.config(), model.table(), Part::text, 0),
@@ -276,7 +277,7 @@ TEST_F(Tuner, OnADeviceStartsAboutWhereTheHostDoes) {
   }
 }
 
-// The best mini-batch decides, so that every loss must be known at once.
+// The device finds the best mini-batch by itself.
 TEST_F(Tuner, OnADeviceKeepsTheBestMiniBatchToo) {
   TuneRecipe compatible = recipe();
   compatible.iterations = 3;

@@ -143,8 +143,8 @@ class RareExperts : public testing::Test {
     const TensorView embedding = checkpoint_.view("model.language_model.embed_tokens.weight");
     for (size_t i = 0; i < data.tokens.size(); ++i)
       to_f32(embedding.slice(data.tokens[i]),
-             inputs_.sample(0) + static_cast<int64_t>(i) * config_.hidden);
-    std::copy_n(inputs_.sample(0), 12 * inputs_.floats(), targets_.sample(0));
+             inputs_.host().sample(0) + static_cast<int64_t>(i) * config_.hidden);
+    std::copy_n(inputs_.host().sample(0), 12 * inputs_.floats(), targets_.host().sample(0));
     forward_samples(config_, weights_, targets_, {recipe.batch, recipe.length}, executor_);
   }
 
@@ -155,7 +155,8 @@ class RareExperts : public testing::Test {
   std::vector<float> router_;
   ops::Workspace workspace_;
   Executor executor_;
-  ActivationStore inputs_{12, 48 * config_.hidden}, targets_{12, 48 * config_.hidden};
+  SampleStore inputs_{ActivationStore(12, 48 * config_.hidden)},
+      targets_{ActivationStore(12, 48 * config_.hidden)};
 };
 
 TEST_F(RareExperts, AreReportedAndErrNoMoreThanSearchedScalesDo) {

@@ -9,14 +9,6 @@ namespace {
 constexpr int64_t kCodes = 1 << 15;  // a task's; a multiple of every group size
 }
 
-void pack_codes(const uint8_t* codes, int64_t count, uint8_t* packed, const OpContext& context) {
-  const auto tasks = static_cast<size_t>((count + kCodes - 1) / kCodes);
-  parallel_for(context.threads, tasks, [&](size_t task, int) {
-    const int64_t begin = static_cast<int64_t>(task) * kCodes;
-    ref::pack_codes(codes + begin, std::min(kCodes, count - begin), packed + begin / 2, context);
-  });
-}
-
 void rounded_values(const RoundedValuesArgs& args, const OpContext& context) {
   const auto tasks = static_cast<size_t>((args.count + kCodes - 1) / kCodes);
   parallel_for(context.threads, tasks, [&](size_t task, int) {

@@ -54,14 +54,18 @@ constexpr OpTable kTable = {
     .swiglu_backward = swiglu_backward,
     .sigmoid_gate_backward = sigmoid_gate_backward,
     .squared_error = squared_error,
-    .pack_codes = pack_codes,
     .rounded_values = rounded_values,
     .sign_round = sign_round,
     .sign_round_step = sign_round_step,
+    .note_loss = note_loss,
+    .keep_rounding = keep_rounding,
+    .quantize_rtn = quantize_rtn,
     .search_rtn = search_rtn,
 };
 
 constexpr int kOldestArchitecture = 80;
+
+Stream rehearsal_stream{.is_rehearsal = true};  // never changed
 
 }  // namespace
 
@@ -69,7 +73,8 @@ Backend backend() {
   Backend backend{.name = kBackendName,
                   .description = "NVIDIA GPUs",
                   .table = &kTable,
-                  .only_by_name = kBackendName != "cuda"};
+                  .only_by_name = kBackendName != "cuda",
+                  .rehearsal = &rehearsal_stream};
   int devices = 0;
   const cudaError_t found = cudaGetDeviceCount(&devices);
   if (found != cudaSuccess || devices == 0) {

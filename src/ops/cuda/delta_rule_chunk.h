@@ -1,5 +1,6 @@
-// One chunk of 64 tokens of one value head: its operands, and where the passes of the backward pass
-// (gated_delta_rule_backward.cu) leave things for each other. Tokens after the end count as zeros.
+// One chunk of 64 tokens of one value head: its operands, and where the passes over chunks
+// (gated_delta_rule_chunks.cu forward, gated_delta_rule_backward.cu) leave things for each other.
+// Tokens after the end count as zeros.
 #pragma once
 
 #include "ops/cuda/chunk_product.h"
@@ -22,7 +23,7 @@ struct ChunkStore {
 };
 
 struct ChunkedRule {
-  GatedDeltaRuleBackwardArgs args;
+  GatedDeltaRuleBackwardArgs args;  // forward, those of the rule itself alone
   ChunkStore store;
   int64_t chunks = 0, value_columns = 0;  // Dv in whole blocks of kValueColumns
 };

@@ -1,6 +1,7 @@
-// The recurrence token by token, the state in registers: four lanes share a column of S and have
-// every fourth row of it. Columns do not depend on each other, so a block takes 32 columns of one
-// head through all tokens; the state is read and written once.
+// The recurrence token by token (many rows: gated_delta_rule_chunks.cu), the state in registers:
+// four lanes share a column of S and have every fourth row of it. Columns do not depend on each
+// other, so a block takes 32 columns of one head through all tokens; the state is read and written
+// once.
 //
 // Every token is the same arithmetic whether it is plain, tentative or applied later (`before`):
 // S <- fma(k, change, S * decay). So a sequence in pieces, and one whose tokens were tentative
@@ -11,6 +12,7 @@
 //
 // Tested by tests/ops/gated_delta_rule_test.cpp.
 #include "base/error.h"
+#include "ops/cuda/gated_delta_rule_chunks.h"
 #include "ops/cuda/launch.h"
 #include "ops/sequences.h"
 
@@ -184,6 +186,7 @@ constexpr size_t shared_bytes(int rows) {
 
 void gated_delta_rule(const GatedDeltaRuleArgs& args, const OpContext& context) {
   if (args.tokens == 0 && args.before.tokens == 0) return;
+  if (context.many_rows && fits_chunks(args)) return gated_delta_rule_chunks(args, context);
   const dim3 grid = grid_of(args.value_dim, args.value_heads, args.sequences);
   with_rows(args.key_dim, [&]<int kRows>() {
     launch(run_tokens<kRows>, grid, kThreads, shared_bytes(kRows), context.stream, args);

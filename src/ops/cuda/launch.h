@@ -25,12 +25,12 @@ __device__ T* dynamic_shared() {
 inline constexpr size_t kSharedBytesWithoutAsking = 48 << 10;
 
 // Enqueues kernel<<<grid, block, shared_bytes>>>(arguments...) on the stream (null: the default
-// one). A grid without blocks does nothing. Blocks of up to 1024 threads, shared memory up to 99
-// KiB, which every supported card has.
+// one). A grid without blocks does nothing, nor does a launch on a rehearsal's stream. Blocks of up
+// to 1024 threads, shared memory up to 99 KiB, which every supported card has.
 template <typename... P>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, Stream* stream,
             std::type_identity_t<P>... arguments) {
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || is_rehearsal(stream)) return;
   if (shared_bytes > kSharedBytesWithoutAsking)
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(shared_bytes)),

@@ -1,5 +1,6 @@
 #include "ops/cuda/dense_product.h"
 #include "ops/cuda/linear_many_rows.h"
+#include "ops/cuda/matrix_library.h"
 
 namespace qround::ops::cuda {
 namespace {
@@ -62,19 +63,27 @@ void linear_many_rows(const Weight& weight, const float* x, int64_t rows, float*
                       const OpContext& context) {
   const int64_t n = outputs(weight), k = inputs(weight);
   Workspace::Scope scope(context.workspace);
+  const Bf16Matrix of_x = round_to_bf16({x, rows, k, k}, scope, context);
+  const Bf16Matrix w = bf16_weight(weight, scope, context);
+  const auto scratch = scope.take<std::byte>(kLibraryScratchBytes);
+  if (library_multiply({.a = of_x, .b = w, .d = y}, scratch.data(), context.stream)) return;
   launch(forward, dim3(tiles_of(rows), tiles_of(n)), Forward::kThreads, Forward::kSharedBytes,
-         context.stream, round_to_bf16({x, rows, k, k}, scope, context),
-         bf16_weight(weight, scope, context), F32Result{y, rows, n});
+         context.stream, of_x, w, F32Result{y, rows, n});
 }
 
 void linear_backward_input(const Weight& weight, const LinearBackwardInputArgs& args,
                            const OpContext& context) {
   const int64_t n = outputs(weight), k = inputs(weight);
   Workspace::Scope scope(context.workspace);
+  const Bf16Matrix dy = round_to_bf16({args.dy, args.rows, n, n}, scope, context);
+  const Bf16Matrix w = bf16_weight(weight, scope, context);
+  const auto scratch = scope.take<std::byte>(kLibraryScratchBytes);
+  const LibraryProduct product{
+      .a = dy, .b = w, .by_depth = true, .d = args.dx, .add = args.add_to_dx};
+  if (library_multiply(product, scratch.data(), context.stream)) return;
   launch(backward_input, dim3(tiles_of(args.rows), tiles_of(k)), BackwardInput::kThreads,
-         BackwardInput::kSharedBytes, context.stream,
-         round_to_bf16({args.dy, args.rows, n, n}, scope, context),
-         bf16_weight(weight, scope, context), F32Result{args.dx, args.rows, k, args.add_to_dx});
+         BackwardInput::kSharedBytes, context.stream, dy, w,
+         F32Result{args.dx, args.rows, k, args.add_to_dx});
 }
 
 }  // namespace qround::ops::cuda

@@ -1,5 +1,5 @@
 // Linear maps of many rows, as tuning, calibration and evaluation have them: bf16 products on
-// tensor cores, 128 x 128 of the result to a block.
+// tensor cores, by cublasLt (matrix_library.h) or, without it, by tiles of 128 x 128 of our own.
 #pragma once
 
 #include "ops/linear.h"

@@ -53,6 +53,7 @@ const Memory kDeviceMemory = {.is_host = false,
                               .copy = copy,
                               .fill_zero = fill_zero,
                               .synchronize = synchronize,
-                              .free_bytes = free_bytes};
+                              .free_bytes = free_bytes,
+                              .queues = &kQueues};
 
 }  // namespace qround::ops::cuda

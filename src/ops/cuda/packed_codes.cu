@@ -8,11 +8,6 @@
 namespace qround::ops::cuda {
 namespace {
 
-__global__ void pack_pairs(const uint8_t* codes, int64_t pairs, uint8_t* packed) {
-  const int64_t i = element_index();
-  if (i < pairs) packed[i] = static_cast<uint8_t>(codes[2 * i] | codes[2 * i + 1] << 4);
-}
-
 __global__ void value_pairs(RoundedValuesArgs args) {
   const int64_t pair = element_index();
   if (pair >= args.count / 2) return;
@@ -30,10 +25,6 @@ __global__ void value_pairs(RoundedValuesArgs args) {
 }
 
 }  // namespace
-
-void pack_codes(const uint8_t* codes, int64_t count, uint8_t* packed, const OpContext& context) {
-  launch_elements(pack_pairs, count / 2, context.stream, codes, count / 2, packed);
-}
 
 void rounded_values(const RoundedValuesArgs& args, const OpContext& context) {
   launch_elements(value_pairs, args.count / 2, context.stream, args);

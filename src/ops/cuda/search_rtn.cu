@@ -1,11 +1,8 @@
 // A warp takes a group: its weights and their importance lie in shared memory, every lane tries
 // other scales. A scale's error is the same chain of multiply-adds in the order of inputs as on the
 // host, and of equal errors the first in the list of candidates wins: all versions choose alike.
-//
-// The sums of squares come back to the host, so the call waits.
 // Tested by tests/ops/search_rtn_test.cpp against ref.
-#include "ops/cuda/memory.h"
-#include "ops/cuda/reduce.h"
+#include "ops/cuda/rtn_sums.h"
 #include "ops/cuda/weight_value.h"
 #include "ops/full_range_int4.h"
 #include "ops/search_rtn.h"
@@ -17,12 +14,6 @@ constexpr int kThreads = 128, kWarps = kThreads / kWarpLanes, kMostWeights = 128
 constexpr float kMostClipping = 32, kLeastClipping = 6, kLargestScale = 65280;
 constexpr int kAutoroundSteps = 100;
 constexpr float kAutoroundStep = 0.06f;
-
-// What the kernel leaves of a group.
-struct GroupSums {
-  double weights_squared, errors_squared;
-  int representable;
-};
 
 struct SearchArgs {
   DenseWeight weight;
@@ -148,12 +139,6 @@ __device__ float best_scale(const Candidates& candidates, const float* w, const 
   return best;
 }
 
-__device__ double warp_sum_of_doubles(double value) {
-  for (int distance = kWarpLanes / 2; distance > 0; distance /= 2)
-    value += __shfl_xor_sync(kAllLanes, value, distance);
-  return value;
-}
-
 __global__ void search_groups(SearchArgs args) {
   float* w = dynamic_shared<float>() + warp_idx() * 2 * kMostWeights;
   float* importance = w + kMostWeights;
@@ -180,29 +165,19 @@ __global__ void search_groups(SearchArgs args) {
     errors_squared += double{error} * double{error};
     args.rows.codes[row * args.weight.k + first + j] = static_cast<uint8_t>(code - kLowestCode);
   }
-  weights_squared = warp_sum_of_doubles(weights_squared);
-  errors_squared = warp_sum_of_doubles(errors_squared);
-  const bool all = __all_sync(kAllLanes, representable ? 1 : 0) != 0;
-  if (lane_idx() != 0) return;
-  args.rows.scales[index] = __half_as_ushort(__float2half_rn(scale));
-  args.sums[index] = {weights_squared, errors_squared, all ? 1 : 0};
+  if (lane_idx() == 0) args.rows.scales[index] = __half_as_ushort(__float2half_rn(scale));
+  store_sums(weights_squared, errors_squared, representable, args.sums[index]);
 }
 
 }  // namespace
 
 RtnSums search_rtn(const DenseWeight& weight, const SearchRtnRows& rows) {
-  RtnSums sums;
   const int64_t groups = (rows.end - rows.begin) * (weight.k / rows.group_size);
   Buffer<GroupSums> of_groups(kDeviceMemory, groups);
   launch(search_groups, static_cast<unsigned>((groups + kWarps - 1) / kWarps), kThreads,
          kWarps * 2 * kMostWeights * sizeof(float), nullptr,
          SearchArgs{weight, rows, of_groups.data()});
-  for (const GroupSums& group : of_groups.to_vector()) {
-    sums.weights_squared += group.weights_squared;
-    sums.errors_squared += group.errors_squared;
-    sums.representable = sums.representable && group.representable != 0;
-  }
-  return sums;
+  return add_up(of_groups);
 }
 
 }  // namespace qround::ops::cuda

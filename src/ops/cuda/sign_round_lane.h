@@ -39,6 +39,20 @@ class SignRoundLane {
     rows_.beta[index_ / rows_.group_size] = beta_;
   }
 
+  // Codes of the whole matrix at 4 bits each, the low nibble first, and scales.
+  __device__ void store_packed(uint8_t* packed_codes, uint16_t* scales) const {
+    if (!exists_) return;
+    const uint16_t bits = group_.scale_bits(alpha_, beta_);
+    if (leads_group()) scales[index_ / rows_.group_size] = bits;
+    unsigned packed = 0;
+    for (int i = 0; i < kWeightsPerLane; ++i) {
+      const auto code = static_cast<unsigned>(
+          static_cast<int>(group_.code(i, v_[i], f16_value(bits))) - kLowestCode);
+      packed |= code << (4 * i);
+    }
+    *reinterpret_cast<uint16_t*>(packed_codes + index_ / 2) = static_cast<uint16_t>(packed);
+  }
+
   __device__ void store(const SignRoundResult& result) const {
     if (!exists_) return;
     const uint16_t bits = group_.scale_bits(alpha_, beta_);

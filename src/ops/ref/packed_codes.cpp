@@ -5,11 +5,6 @@
 
 namespace qround::ops::ref {
 
-void pack_codes(const uint8_t* codes, int64_t count, uint8_t* packed, const OpContext&) {
-  for (int64_t i = 0; i < count / 2; ++i)
-    packed[i] = static_cast<uint8_t>(codes[2 * i] | codes[2 * i + 1] << 4);
-}
-
 void rounded_values(const RoundedValuesArgs& args, const OpContext&) {
   for (int64_t i = 0; i < args.count; ++i) {
     const int code = (args.packed[i / 2] >> (i % 2 * 4) & 15) + kLowestCode;
