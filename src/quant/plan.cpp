@@ -36,7 +36,7 @@ std::string resource_text(const char* name, uint64_t needed, uint64_t there,
 std::string gpu_text(const Plan& plan) {
   const uint64_t limit = plan.gpu_memory_limit_bytes();
   std::string text =
-      fmt::format("{:<10}{} needed", "GPU memory", bytes_text(plan.gpu_memory_needed_bytes));
+      fmt::format("{:<10}{} of its memory needed", "GPU", bytes_text(plan.gpu_memory_needed_bytes));
   if (limit != UINT64_MAX) {
     text += fmt::format(", {} {}", bytes_text(limit),
                         plan.gpu_memory_budget_bytes > 0 ? "allowed" : "free");
