@@ -120,7 +120,7 @@ ops::Buffer<std::byte> WeightUpload::upload(const ops::Memory& memory, ops::Stre
     std::visit([&](auto& w) { for_each_array(w, move); }, *weight);
   }
   for (ParameterVector* vector : vectors_)
-    *vector = {memory, std::span(vector->data(), vector->size())};
+    *vector = {memory, std::span(vector->data(), vector->size()), stream};
   return block;
 }
 
