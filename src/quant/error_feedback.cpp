@@ -6,14 +6,15 @@
 #include <numeric>
 
 #include "ops/full_range_int4.h"
+#include "ops/lane_sums.h"
 
 namespace qround::quant {
 namespace {
 
 // Rows of H that a thread takes at a time.
 constexpr int64_t kFactorRows = 64;
-// Rows of W that share a pass over U: what a few vector registers hold.
-constexpr int64_t kLanes = 16;
+// Rows of W that share a pass over U.
+constexpr int64_t kLanes = ops::kSumLanes;
 using Lanes = std::array<float, kLanes>;
 
 std::vector<int64_t> by_descending_diagonal(const std::vector<float>& sums, int64_t k) {
@@ -31,10 +32,7 @@ void round_lanes(const FeedbackFactor& factor, const FeedbackRows& rows, int64_t
   for (int64_t i = 0; i < factor.k(); ++i) {
     const float* u = factor.column(i);
     Lanes expected{};
-    for (int64_t j = 0; j < i; ++j) {
-      const Lanes& error = errors[static_cast<size_t>(j)];
-      for (size_t lane = 0; lane < kLanes; ++lane) expected[lane] += u[j] * error[lane];
-    }
+    ops::cpu::add_lane_products(u, errors.front().data(), i, expected.data());
     Lanes& error = errors[static_cast<size_t>(i)];
     error = {};
     for (int64_t lane = 0; lane < count; ++lane) {
