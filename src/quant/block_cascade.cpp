@@ -11,6 +11,7 @@
 #include "model/stored_parameter.h"
 #include "model/training_memory.h"
 #include "ops/full_range_int4.h"
+#include "quant/input_products.h"
 #include "quant/starting_point.h"
 
 namespace qround::quant {
@@ -243,7 +244,7 @@ BlockCascade::Needs BlockCascade::needs(const ModelConfig& config, const ExportP
   }
   const auto hidden = static_cast<uint64_t>(config.hidden);
   const TrainingBatch batch{recipe.batch, recipe.length};
-  uint64_t activations = 0, scratch = 0;
+  uint64_t activations = 0, of_batch = 0, scratch = 0;
   for (const MixerKind mixer : config.mixers) {
     const auto training = training_memory(config, mixer, batch, threads, recipe.activations());
     // Held-out sequences pass one at a time, beside the batch.
@@ -251,17 +252,19 @@ BlockCascade::Needs BlockCascade::needs(const ModelConfig& config, const ExportP
         training_memory(config, mixer, {1, recipe.length}, threads, recipe.activations());
     activations = std::max(activations, static_cast<uint64_t>(training.activation_bytes +
                                                               evaluation.activation_bytes));
+    of_batch = std::max(of_batch, static_cast<uint64_t>(training.activation_bytes));
     scratch = std::max(scratch, static_cast<uint64_t>(training.scratch_bytes));
   }
-  // The starting point is made with two buffers of a batch, before the four of the iterations.
   const uint64_t buffer = static_cast<uint64_t>(batch.tokens()) * hidden * sizeof(float);
-  const uint64_t start = recipe.iterations > 0 && recipe.start == Start::feedback
-                             ? starting_point_bytes(config, largest_map, threads)
-                             : 0;
-  const uint64_t buffers = std::max(4 * buffer, 2 * buffer + start);
+  uint64_t most = activations + 4 * buffer;  // of the iterations
+  if (recipe.iterations > 0 && recipe.start == Start::feedback) {
+    // Before them the inputs pass, with two buffers of a batch; then maps get their starting point.
+    most = std::max({most, of_batch + 2 * buffer + InputProducts::bytes(config),
+                     starting_point_bytes(config, largest_map, threads)});
+  }
   const uint64_t streams =
       2 * static_cast<uint64_t>(recipe.samples * recipe.length) * hidden * sizeof(float);
-  const uint64_t block = largest + activations + scratch + buffers;
+  const uint64_t block = largest + scratch + most;
   return {block + block / kHeapShare, scratch, streams};
 }
 
