@@ -10,6 +10,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "ops/cpu/dot_tiles-inl.h"
 #include "ops/cpu/f32_vector-inl.h"
 #include "ops/cpu/product_arithmetic-inl.h"
 #include "ops/cpu/weight_load-inl.h"
@@ -17,10 +18,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace qround::ops::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-// The register tile: rows of W that are read side by side, times rows of x.
-constexpr int64_t kTileOutputs = 4;
-constexpr int64_t kTileRows = kManyRegisters ? 4 : 2;
 
 // Factors as f32: Element is how weights are stored.
 template <class Element>
@@ -71,7 +68,7 @@ HWY_ATTR void dot_tile(const DenseRows& p, int64_t row, int64_t output) {
   for (auto& of_row : sums)
     for (F32Vector& sum : of_row) sum = hn::Zero(d);
   // The first rows of x bring the next rows of W.
-  const int64_t ahead = row < kTileRows ? kOutputs * p.w_stride : 0;
+  const int64_t ahead = row < kDotTileRows ? kOutputs * p.w_stride : 0;
   int64_t k = 0;
   for (; k + Factors::kStep <= p.depth; k += Factors::kStep) {
     typename Arithmetic::template Operand<F32> weights[kOutputs];
@@ -94,28 +91,17 @@ HWY_ATTR void dot_tile(const DenseRows& p, int64_t row, int64_t output) {
     }
 }
 
-// All rows of x against kOutputs rows of W, which stay in the first-level cache meanwhile.
-template <class Factors, int64_t kOutputs>
-HWY_ATTR void dot_outputs(const DenseRows& p, int64_t output) {
-  int64_t row = 0;
-  for (; row + kTileRows <= p.rows; row += kTileRows)
-    dot_tile<Factors, kTileRows, kOutputs>(p, row, output);
-  switch (p.rows - row) {
-    case 1:
-      return dot_tile<Factors, 1, kOutputs>(p, row, output);
-    case 2:
-      return dot_tile<Factors, 2, kOutputs>(p, row, output);
-    case 3:
-      return dot_tile<Factors, 3, kOutputs>(p, row, output);
+template <class Factors>
+struct DotKernel {
+  template <int64_t kRows, int64_t kOutputs>
+  HWY_INLINE static void tile(const DenseRows& p, int64_t row, int64_t output) {
+    dot_tile<Factors, kRows, kOutputs>(p, row, output);
   }
-}
+};
 
 template <class Factors>
 HWY_ATTR void dot_all(const DenseRows& p) {
-  int64_t output = 0;
-  for (; output + kTileOutputs <= p.outputs; output += kTileOutputs)
-    dot_outputs<Factors, kTileOutputs>(p, output);
-  for (; output < p.outputs; ++output) dot_outputs<Factors, 1>(p, output);
+  for_each_dot_tile<DotKernel<Factors>>(p, 0, p.rows, 0, p.outputs);
 }
 
 HWY_ATTR void multiply_dense_rows(const DenseRows& p) {

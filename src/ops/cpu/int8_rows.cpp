@@ -7,6 +7,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "ops/cpu/dot_tiles-inl.h"
 #include "ops/cpu/f32_vector-inl.h"
 #include "ops/cpu/simd_target.h"
 
@@ -61,10 +62,6 @@ struct VnniOffsetDot {
 };
 #endif
 
-// How many outputs and rows share registers.
-constexpr int64_t kTileOutputs = 4;
-constexpr int64_t kTileRows = kManyRegisters ? 4 : 2;
-
 template <class Dot, int64_t kRows, int64_t kOutputs>
 HWY_ATTR void dot_tile(const Int8Rows& p, int64_t row, int64_t output) {
   const Int8Weight& w = *p.weight;
@@ -73,7 +70,7 @@ HWY_ATTR void dot_tile(const Int8Rows& p, int64_t row, int64_t output) {
   const int8_t* codes = w.codes + output * w.k;
   const float* scales = w.scales + output * groups;
   // The first rows of inputs bring the next rows of the weight.
-  const int64_t ahead = row < p.first_row + kTileRows ? kOutputs * w.k : 0;
+  const int64_t ahead = row < p.first_row + kDotTileRows ? kOutputs * w.k : 0;
   F32Vector totals[kRows][kOutputs];
   for (auto& of_row : totals)
     for (F32Vector& total : of_row) total = hn::Zero(F32());
@@ -102,28 +99,17 @@ HWY_ATTR void dot_tile(const Int8Rows& p, int64_t row, int64_t output) {
       p.y[(row + r) * w.n + output + n] = hn::GetLane(hn::SumOfLanes(F32(), totals[r][n]));
 }
 
-template <class Dot, int64_t kOutputs>
-HWY_ATTR void dot_outputs(const Int8Rows& p, int64_t output) {
-  int64_t row = p.first_row;
-  const int64_t end = p.first_row + p.rows;
-  for (; row + kTileRows <= end; row += kTileRows)
-    dot_tile<Dot, kTileRows, kOutputs>(p, row, output);
-  switch (end - row) {
-    case 1:
-      return dot_tile<Dot, 1, kOutputs>(p, row, output);
-    case 2:
-      return dot_tile<Dot, 2, kOutputs>(p, row, output);
-    case 3:
-      return dot_tile<Dot, 3, kOutputs>(p, row, output);
+template <class Dot>
+struct DotKernel {
+  template <int64_t kRows, int64_t kOutputs>
+  HWY_INLINE static void tile(const Int8Rows& p, int64_t row, int64_t output) {
+    dot_tile<Dot, kRows, kOutputs>(p, row, output);
   }
-}
+};
 
 template <class Dot>
 HWY_ATTR void dot_all(const Int8Rows& p) {
-  int64_t output = p.begin;
-  for (; output + kTileOutputs <= p.end; output += kTileOutputs)
-    dot_outputs<Dot, kTileOutputs>(p, output);
-  for (; output < p.end; ++output) dot_outputs<Dot, 1>(p, output);
+  for_each_dot_tile<DotKernel<Dot>>(p, p.first_row, p.first_row + p.rows, p.begin, p.end);
 }
 
 HWY_ATTR void multiply_rows(const Int8Rows& p) {

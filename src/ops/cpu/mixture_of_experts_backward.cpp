@@ -123,6 +123,15 @@ std::vector<Share> shares_of(const ExpertGroups& groups, const Wave& wave, int64
   return shares;
 }
 
+// share(one of `shares`, that thread's piece of `scratch`).
+template <class Body>
+void run_shares(const std::vector<Share>& shares, std::span<float> scratch, size_t floats_each,
+                Threads threads, const Body& share) {
+  parallel_for(threads, shares.size(), [&](size_t index, int worker) {
+    share(shares[index], scratch.data() + floats_each * static_cast<size_t>(worker));
+  });
+}
+
 class WaveRows {
  public:
   WaveRows(const ExpertGroups& groups, const Wave& wave, int64_t hidden, int64_t n_chosen,
@@ -172,11 +181,8 @@ void forward_wave(const GroupedExpertsArgs& args, const Wave& wave, std::span<fl
   const WaveRows of_wave(*args.groups, wave, args.hidden, args.n_chosen, context.threads);
   Workspace::Scope scope(context.workspace);
   const auto run = [&](int64_t columns, const auto& share) {
-    const std::vector<Share> shares =
-        shares_of(*args.groups, wave, columns, share_width(columns), kShareRows);
-    parallel_for(context.threads, shares.size(), [&](size_t index, int worker) {
-      share(shares[index], scratch.data() + kShareScratchFloats * static_cast<size_t>(worker));
-    });
+    run_shares(shares_of(*args.groups, wave, columns, share_width(columns), kShareRows), scratch,
+               kShareScratchFloats, context.threads, share);
   };
   // y: the first of the wave's rows of outputs.
   const auto project = [&](const Share& s, const Weight& weight, const RowInputs& x, float* y,
@@ -259,12 +265,8 @@ void backward_wave(const GroupedExpertsBackwardArgs& args, const Wave& wave, con
   const int64_t width = outputs(args.expert_weights[0].gate);
   const WaveRows of_wave(*args.groups, wave, args.hidden, args.n_chosen, threads);
   const auto run = [&](int64_t columns, const auto& share) {
-    const std::vector<Share> shares =
-        shares_of(*args.groups, wave, columns, kInputShareWidth, kInputShareRows);
-    parallel_for(threads, shares.size(), [&](size_t index, int worker) {
-      share(shares[index],
-            r.scratch.data() + kInputShareScratchFloats * static_cast<size_t>(worker));
-    });
+    run_shares(shares_of(*args.groups, wave, columns, kInputShareWidth, kInputShareRows), r.scratch,
+               kInputShareScratchFloats, threads, share);
   };
   const auto product = [&](const Share& s, const Weight& weight, const RowInputs& dy, float* dx,
                            bool add_to_dx, float* of_worker) {
