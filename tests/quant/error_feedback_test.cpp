@@ -111,6 +111,36 @@ TEST(ErrorFeedback, GivesEachInputWhatTheErrorsBeforeItAskFor) {
   EXPECT_NEAR(v[2] * double{kUnit}, (0.4 - 0.6) / last, kUnit);
 }
 
+// Panels of many rows against one row at a time in double.
+TEST(ErrorFeedback, FactorsAsOneInputAfterTheOtherDoes) {
+  constexpr int64_t k = 200;  // three panels and a part of one
+  std::vector<float> sums(k * k);
+  for (uint64_t i = 0; i < k; ++i) {
+    for (uint64_t j = 0; j <= i; ++j)
+      sums[i * k + j] = sums[j * k + i] = uniform(4, i * k + j) + (i == j ? 20.0f : 0.0f);
+  }
+  constexpr int64_t tokens = 1000;
+  const FeedbackFactor factor(sums, k, tokens, {2});
+  double trace = 0;
+  for (size_t i = 0; i < k; ++i) trace += double{sums[i * k + i]};
+  std::vector<double> h;
+  for (int64_t i = 0; i < k; ++i) {
+    for (int64_t j = 0; j < k; ++j)
+      h.push_back(double{sums[static_cast<size_t>(factor.input(i) * k + factor.input(j))]} +
+                  (i == j ? damping(k, tokens) * trace / k : 0));
+  }
+  const auto at = [&](int64_t i, int64_t j) -> double& {
+    return h[static_cast<size_t>(i * k + j)];
+  };
+  for (int64_t i = k - 1; i >= 0; --i) {
+    for (int64_t j = 0; j < i; ++j) {
+      const double u = at(i, j) / at(i, i);
+      ASSERT_NEAR(factor.column(i)[j], u, 1e-6) << i << ' ' << j;
+      for (int64_t other = 0; other <= j; ++other) at(j, other) -= u * at(i, other);
+    }
+  }
+}
+
 TEST(ErrorFeedback, ResultsDependNeitherOnThreadsNorOnRowsBeside) {
   const std::vector<float> sums = correlated_products();
   const FeedbackFactor one(sums, kInputs, kTokens, {1}), three(sums, kInputs, kTokens, {3});
