@@ -146,6 +146,10 @@ const OpTable& select_host_backend() {
   throw Error("no backend on this machine");
 }
 
+const OpTable& host_backend_beside(const OpTable& table) {
+  return table.memory->is_host ? table : select_host_backend();
+}
+
 bool has_fast_bf16(const OpTable& table) {
   return !table.memory->is_host || (&table == &kCpuTable && cpu::uses_avx512_bf16());
 }

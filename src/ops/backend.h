@@ -112,6 +112,8 @@ const OpTable& select_backend(std::string_view wanted);
 
 // The best one whose operands lie in host memory.
 const OpTable& select_host_backend();
+// `table` if its operands do, or that one.
+const OpTable& host_backend_beside(const OpTable& table);
 
 // Whether Activations::bf16 is quicker than f32 here.
 bool has_fast_bf16(const OpTable& table);

@@ -37,11 +37,6 @@ ops::RowWeight row_weight(LossWeight weight) {
   return ops::RowWeight::one;
 }
 
-// The backend of work on host memory: searches of scales.
-const ops::OpTable& host_ops(const Executor& executor) {
-  return executor.ops.memory->is_host ? executor.ops : ops::select_host_backend();
-}
-
 // Weights of the maps that the backend can read.
 std::vector<ops::DenseWeight> resident_weights(const std::vector<TunedLinear>& linears,
                                                ResidentBlock& block, const Executor& executor) {
@@ -325,9 +320,9 @@ void BlockTuner::search_rare_experts(const BlockData& data, TuneResult& result) 
       measure_importance(config_, source_.weights, state_.linears(), data.inputs,
                          {recipe_.batch, data.length}, recipe_.token_weight, executor_);
   result.rare_experts = quant::rare_experts(state_, importance, recipe_.few_tokens);
-  result.searched_maps =
-      round_rare_experts(state_, result.rare_experts, importance, recipe_.grid, host_ops(executor_),
-                         executor_.context.threads, result.rounding);
+  result.searched_maps = round_rare_experts(state_, result.rare_experts, importance, recipe_.grid,
+                                            ops::host_backend_beside(executor_.ops),
+                                            executor_.context.threads, result.rounding);
 }
 
 TuneResult BlockTuner::run(const BlockData& data, int64_t block,

@@ -17,9 +17,14 @@ void round_by_search(PackedBatch& batch, ops::ScaleGrid grid, const ops::OpTable
 // The rounding of a block's maps, each by the importance of its inputs, where the state lies.
 RoundingSnapshot search_rounding(const RoundingState& state, const Importance& importance,
                                  ops::ScaleGrid grid, const ops::OpTable& ops);
-// Of some rows of one map, into `snapshot`; `ops` of a host.
-void search_rows(const RoundingState& state, size_t linear_idx, int64_t begin, int64_t end,
-                 const Importance& importance, ops::ScaleGrid grid, const ops::OpTable& ops,
-                 RoundingSnapshot& snapshot);
+
+// Codes and scales of some rows of a map, in host memory.
+struct RoundedRows {
+  std::vector<uint8_t> codes;    // [rows, K]
+  std::vector<uint16_t> scales;  // [rows, K / G] f16 bits
+};
+// Those of rows [begin, end), on the device's copy of the weights where `ops` works there.
+RoundedRows search_rows(const RoundingState& state, size_t linear_idx, int64_t begin, int64_t end,
+                        const Importance& importance, ops::ScaleGrid grid, const ops::OpTable& ops);
 
 }  // namespace qround::quant

@@ -12,15 +12,9 @@ namespace {
 // Rows of one map taken together.
 constexpr int64_t kRows = 64;
 
-// Codes and scales of some rows of a map.
-struct RowRounding {
-  std::vector<uint8_t> codes;
-  std::vector<uint16_t> scales;
-};
-
-RowRounding rows_of(const RoundingState& state, size_t linear_idx, int64_t begin, int64_t end,
+RoundedRows rows_of(const RoundingState& state, size_t linear_idx, int64_t begin, int64_t end,
                     const RoundingSnapshot& rounding) {
-  RowRounding rows;
+  RoundedRows rows;
   rows.codes.resize(static_cast<size_t>((end - begin) * state.linears()[linear_idx].weight.k));
   rows.scales.resize(rows.codes.size() / static_cast<size_t>(state.group_size()));
   state.read(rounding, linear_idx, begin, end, rows.codes.data(), rows.scales.data());
@@ -32,8 +26,9 @@ bool search_map(const RoundingState& state, size_t linear_idx, const Importance&
                 ops::ScaleGrid grid, const ops::OpTable& ops, RoundingSnapshot& rounding) {
   const int64_t n = state.linears()[linear_idx].weight.n;
   const double tuned_error = weighted_error(state, linear_idx, importance, ops, rounding);
-  const RowRounding tuned = rows_of(state, linear_idx, 0, n, rounding);
-  search_rows(state, linear_idx, 0, n, importance, grid, ops, rounding);
+  const RoundedRows tuned = rows_of(state, linear_idx, 0, n, rounding);
+  const RoundedRows searched = search_rows(state, linear_idx, 0, n, importance, grid, ops);
+  state.write(rounding, linear_idx, 0, n, searched.codes.data(), searched.scales.data());
   if (weighted_error(state, linear_idx, importance, ops, rounding) < tuned_error) return true;
   state.write(rounding, linear_idx, 0, n, tuned.codes.data(), tuned.scales.data());
   return false;
@@ -77,7 +72,7 @@ double weighted_error(const RoundingState& state, size_t linear_idx, const Impor
   double sum = 0;
   for (int64_t begin = 0; begin < weight.n; begin += kRows) {
     const int64_t end = std::min(weight.n, begin + kRows);
-    const RowRounding rows = rows_of(state, linear_idx, begin, end, rounding);
+    const RoundedRows rows = rows_of(state, linear_idx, begin, end, rounding);
     ops.dequantize_rows(weight, begin, end, w.data());
     for (int64_t i = 0; i < (end - begin) * weight.k; ++i) {
       const auto at = static_cast<size_t>(i);

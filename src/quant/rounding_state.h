@@ -80,8 +80,10 @@ class RoundingState {
   // time.
   void write(RoundingSnapshot& snapshot, size_t linear_idx, int64_t begin, int64_t end,
              const uint8_t* codes, const uint16_t* scales) const;
-  // body(linear_idx, begin, end) over all rows of all maps, some at a time, in parallel.
-  void for_row_blocks(
+  // body(linear_idx, begin, end) over all rows of all maps, for the backend's operations: some rows
+  // at a time in parallel, or whole maps one after the other on a device, which shares the work by
+  // itself.
+  void for_parts(
       const std::function<void(size_t linear_idx, int64_t begin, int64_t end)>& body) const;
 
   // Bytes this state takes for so many weights in so many groups, one snapshot included.
@@ -95,9 +97,7 @@ class RoundingState {
   ops::SignRoundRows rows_of(size_t linear_idx, int64_t begin, int64_t end) const;
   std::byte* values_of(size_t linear_idx) const;
   bool on_host() const { return executor_.ops.memory->is_host; }
-  // As for_row_blocks, for the backend's operations: whole maps one after the other on a device,
-  // which shares the work by itself.
-  void for_parts(
+  void for_row_blocks(
       const std::function<void(size_t linear_idx, int64_t begin, int64_t end)>& body) const;
 
   std::vector<TunedLinear> linears_;

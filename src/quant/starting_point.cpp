@@ -24,62 +24,87 @@ struct Knowledge {
 // Parameters of a map.
 struct MapStart {
   std::vector<int16_t> v;
-  std::vector<float> alpha, beta, scales;
+  std::vector<float> alpha, beta;
 };
 
-// Searched scales, as factors, and the scales that sign_round makes of them.
-MapStart start_of_scales(const RoundingState& state, size_t linear_idx,
-                         const Importance& importance, ops::ScaleGrid grid,
-                         const ops::OpTable& ops) {
-  const ops::DenseWeight& weight = state.linears()[linear_idx].weight;
-  const int64_t group = state.group_size(), groups = weight.k / group;
-  MapStart start;
-  start.v.resize(static_cast<size_t>(weight.n * weight.k));
-  std::vector<uint8_t> codes(static_cast<size_t>(kRows * weight.k));
-  std::vector<uint16_t> scales(static_cast<size_t>(kRows * groups));
-  std::vector<float> w(codes.size());
-  for (int64_t begin = 0; begin < weight.n; begin += kRows) {
-    const int64_t end = std::min(weight.n, begin + kRows);
-    ops.search_rtn(weight, {.begin = begin,
-                            .end = end,
-                            .group_size = group,
-                            .grid = grid,
-                            .importance = importance.of(linear_idx),
-                            .codes = codes.data(),
-                            .scales = scales.data()});
-    ops.dequantize_rows(weight, begin, end, w.data());
-    for (int64_t i = 0; i < (end - begin) * groups; ++i) {
-      const auto [low, high] =
-          std::minmax_element(w.data() + i * group, w.data() + (i + 1) * group);
-      const ops::GroupRange range{std::min(*low, 0.0f), std::max(*high, 0.0f)};
-      const RangeFactors factors = factors_of_scale(
-          range, f16_to_f32(scales[static_cast<size_t>(i)]), state.rule().max_factor);
-      start.alpha.push_back(factors.alpha);
-      start.beta.push_back(factors.beta);
-      start.scales.push_back(
-          f16_to_f32(ops::sign_round_scale(range, factors.alpha, factors.beta, state.rule())));
-    }
-  }
-  return start;
-}
+class Starter {
+ public:
+  Starter(const Knowledge& known, const TuneRecipe& recipe, const Executor& executor,
+          RoundingState& state)
+      : known_(known),
+        recipe_(recipe),
+        executor_(executor),
+        host_(ops::host_backend_beside(executor.ops)),
+        state_(state) {}
 
-void add_feedback(const RoundingState& state, size_t linear_idx, const FeedbackFactor& factor,
-                  int16_t most_units, const ops::OpTable& ops, MapStart& start) {
-  const ops::DenseWeight& weight = state.linears()[linear_idx].weight;
-  std::vector<float> w(static_cast<size_t>(kRows * weight.k));
-  for (int64_t begin = 0; begin < weight.n; begin += kRows) {
-    const int64_t end = std::min(weight.n, begin + kRows);
-    ops.dequantize_rows(weight, begin, end, w.data());
-    round_with_feedback(factor,
-                        {.rows = end - begin,
-                         .group_size = state.group_size(),
-                         .weights = w.data(),
-                         .scales = start.scales.data() + begin * weight.k / state.group_size(),
-                         .v_unit = state.rule().v_unit,
-                         .most_units = most_units,
-                         .v = start.v.data() + begin * weight.k});
+  // At searched scales, with error feedback where there is a factor.
+  void start(const std::vector<size_t>& maps, const FeedbackFactor* factor) {
+    // A device searches whole maps, one after the other; hosts search with the rest, row by row.
+    std::vector<std::vector<uint16_t>> searched(maps.size());
+    if (!executor_.ops.memory->is_host) {
+      for (size_t i = 0; i < maps.size(); ++i)
+        searched[i] = search(maps[i], 0, weight(maps[i]).n, executor_.ops);
+    }
+    parallel_for(executor_.context.threads, maps.size(), [&](size_t i, int) {
+      const MapStart start = start_of(maps[i], searched[i], factor);
+      state_.start(maps[i], start.v.data(), start.alpha.data(), start.beta.data());
+    });
   }
-}
+
+ private:
+  const ops::DenseWeight& weight(size_t map) const { return state_.linears()[map].weight; }
+
+  std::vector<uint16_t> search(size_t map, int64_t begin, int64_t end,
+                               const ops::OpTable& ops) const {
+    return search_rows(state_, map, begin, end, known_.importance, recipe_.grid, ops).scales;
+  }
+
+  // `searched`: the map's scales, or none yet.
+  MapStart start_of(size_t map, const std::vector<uint16_t>& searched,
+                    const FeedbackFactor* factor) const {
+    const int64_t n = weight(map).n, k = weight(map).k, group = state_.group_size();
+    MapStart start;
+    start.v.resize(static_cast<size_t>(n * k));
+    std::vector<float> w(static_cast<size_t>(kRows * k)), scales;
+    for (int64_t begin = 0; begin < n; begin += kRows) {
+      const int64_t end = std::min(n, begin + kRows);
+      host_.dequantize_rows(weight(map), begin, end, w.data());
+      const std::vector<uint16_t> here =
+          searched.empty() ? search(map, begin, end, host_)
+                           : std::vector<uint16_t>(searched.begin() + begin * k / group,
+                                                   searched.begin() + end * k / group);
+      scales.clear();
+      for (size_t i = 0; i < here.size(); ++i)
+        scales.push_back(
+            add_factors(w.data() + static_cast<int64_t>(i) * group, f16_to_f32(here[i]), start));
+      if (factor == nullptr) continue;
+      round_with_feedback(*factor, {.rows = end - begin,
+                                    .group_size = group,
+                                    .weights = w.data(),
+                                    .scales = scales.data(),
+                                    .v_unit = state_.rule().v_unit,
+                                    .most_units = recipe_.most_start_units(),
+                                    .v = start.v.data() + begin * k});
+    }
+    return start;
+  }
+
+  // Appends the factors of a group's scale; returns the scale that sign_round makes of them.
+  float add_factors(const float* group, float scale, MapStart& start) const {
+    const auto [low, high] = std::minmax_element(group, group + state_.group_size());
+    const ops::GroupRange range{std::min(*low, 0.0f), std::max(*high, 0.0f)};
+    const RangeFactors factors = factors_of_scale(range, scale, state_.rule().max_factor);
+    start.alpha.push_back(factors.alpha);
+    start.beta.push_back(factors.beta);
+    return f16_to_f32(ops::sign_round_scale(range, factors.alpha, factors.beta, state_.rule()));
+  }
+
+  const Knowledge& known_;
+  const TuneRecipe& recipe_;
+  const Executor& executor_;
+  const ops::OpTable& host_;
+  RoundingState& state_;
+};
 
 }  // namespace
 
@@ -106,27 +131,17 @@ void start_from_feedback(const ModelConfig& config, const BlockWeights& weights,
       },
       executor);
   known.importance.finish();
-  const ops::OpTable& ops =
-      executor.ops.memory->is_host ? executor.ops : ops::select_host_backend();
-  const Threads threads = executor.context.threads;
-  const auto start_maps = [&](const std::vector<size_t>& maps, const FeedbackFactor* factor) {
-    parallel_for(threads, maps.size(), [&](size_t i, int) {
-      MapStart start = start_of_scales(state, maps[i], known.importance, recipe.grid, ops);
-      if (factor != nullptr)
-        add_feedback(state, maps[i], *factor, recipe.most_start_units(), ops, start);
-      state.start(maps[i], start.v.data(), start.alpha.data(), start.beta.data());
-    });
-  };
+  Starter starter(known, recipe, executor, state);
   std::vector<uint8_t> is_reached(state.linears().size());
   for (const SharedProducts& set : known.products.sets()) {
     for (const size_t map : set.linears) is_reached[map] = 1;
-    const FeedbackFactor factor(set.sums, set.k, set.tokens, threads);
-    start_maps(set.linears, &factor);
+    const FeedbackFactor factor(set.sums, set.k, set.tokens, executor.context.threads);
+    starter.start(set.linears, &factor);
   }
   std::vector<size_t> others;
   for (size_t i = 0; i < is_reached.size(); ++i)
     if (is_reached[i] == 0) others.push_back(i);
-  start_maps(others, nullptr);
+  starter.start(others, nullptr);
   state.refresh();
 }
 
