@@ -13,7 +13,7 @@
 namespace qround {
 namespace {
 
-constexpr auto kSamplePeriod = std::chrono::milliseconds(10);
+constexpr auto kSamplePeriod = std::chrono::milliseconds(25);
 
 // "RssAnon:\t  123 kB" -> bytes; 0 when `text` has no such line.
 uint64_t kilobyte_line(const std::string& text, const std::string& name) {

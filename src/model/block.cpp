@@ -177,9 +177,7 @@ void moe_forward(const ModelConfig& config, const MoeWeights& w, int64_t tokens,
   const auto logits = take(scope, tokens * moe.experts);
   const auto chosen = scope.take<int32_t>(static_cast<size_t>(tokens * moe.chosen));
   const auto weights = take(scope, tokens * moe.chosen);
-  ops::OpContext exact = run.context;  // choices hang on small differences
-  exact.activations = ops::Activations::f32;
-  run.ops.linear(w.router, x, tokens, logits.data(), exact);
+  run.ops.linear(w.router, x, tokens, logits.data(), run.context.exact());
   run.ops.route({.logits = logits.data(),
                  .experts = chosen.data(),
                  .weights = weights.data(),

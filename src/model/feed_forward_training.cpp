@@ -30,9 +30,7 @@ void route(const TrainingPass& pass, const MoeWeights& weights, const float* x,
   const ops::OpContext& context = pass.run.context;
   Scope scope(context.workspace);
   const auto logits = take_floats(scope, pass.tokens() * moe.experts);
-  ops::OpContext exact = context;  // choices hang on small differences
-  exact.activations = ops::Activations::f32;
-  pass.run.ops.linear(weights.router, x, pass.tokens(), logits.data(), exact);
+  pass.run.ops.linear(weights.router, x, pass.tokens(), logits.data(), context.exact());
   pass.run.ops.route({.logits = logits.data(),
                       .experts = saved.chosen.data(),
                       .weights = saved.weights.data(),

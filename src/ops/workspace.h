@@ -77,6 +77,13 @@ struct OpContext {
   // in batches of different sizes decides once.
   bool many_rows = false;
   Stream* stream = nullptr;  // of the backend; operations enqueue and do not wait
+
+  // For a router, whose choices hang on small differences: inputs as they are.
+  OpContext exact() const {
+    OpContext context = *this;
+    context.activations = Activations::f32;
+    return context;
+  }
 };
 
 }  // namespace qround::ops

@@ -6,12 +6,13 @@
 #include <span>
 
 #include "base/dtype.h"
+#include "ops/cpu/matrix_product.h"
 #include "ops/weight.h"
 #include "ops/workspace.h"
 
 namespace qround::ops::cpu {
 
-inline int64_t pairs(int64_t count) { return (count + 1) / 2; }
+inline int64_t pairs(int64_t count) { return elements<uint32_t>(count); }
 
 struct PairsArgs {
   DType dtype = DType::f32;    // F32 or BF16

@@ -162,31 +162,32 @@ HWY_EXPORT(run_head);
 }  // namespace
 
 void gated_delta_rule(const GatedDeltaRuleArgs& args, const OpContext& context) {
-  for (int64_t sequence = 0; args.sequences > 1 && sequence < args.sequences; ++sequence)
-    gated_delta_rule(sequence_of(args, sequence), context);
-  if (args.sequences > 1) return;
   if (args.tokens == 0 && args.before.tokens == 0) return;
-  const int64_t gates = args.tokens * args.value_heads;
+  const int64_t gates = args.tokens * args.value_heads;  // of a sequence
   const int64_t heads_per_key = args.value_heads / args.key_heads;
   const auto block_floats = static_cast<size_t>(args.key_dim * kDeltaRuleBlockColumns);
   Workspace::Scope scope(context.workspace);
-  const auto decay = scope.take<float>(static_cast<size_t>(gates));
+  const auto decay = scope.take<float>(static_cast<size_t>(args.sequences * gates));
   const auto blocks = scope.take<float>(block_floats * static_cast<size_t>(context.threads.count));
-  HWY_DYNAMIC_DISPATCH(exponentials)(args.log_decay, gates, decay.data());
+  HWY_DYNAMIC_DISPATCH(exponentials)(args.log_decay, args.sequences * gates, decay.data());
   if (args.change != nullptr) std::copy(decay.begin(), decay.end(), args.decay);
   const auto kernel = HWY_DYNAMIC_DISPATCH(run_head);
   const int64_t heads_per_task = std::max<int64_t>(1, 4 / std::max<int64_t>(1, args.tokens));
   const int64_t n_tasks = (args.value_heads + heads_per_task - 1) / heads_per_task;
-  parallel_for(context.threads, static_cast<size_t>(n_tasks), [&](size_t task, int worker) {
-    float* block = blocks.data() + block_floats * static_cast<size_t>(worker);
-    const int64_t first = static_cast<int64_t>(task) * heads_per_task;
-    for (int64_t head = first; head < std::min(args.value_heads, first + heads_per_task); ++head)
-      kernel({.args = &args,
-              .decay = decay.data(),
-              .head = head,
-              .key_offset = head / heads_per_key * args.key_dim},
-             block);
-  });
+  parallel_for(context.threads, static_cast<size_t>(args.sequences * n_tasks),
+               [&](size_t index, int worker) {
+                 const int64_t sequence = static_cast<int64_t>(index) / n_tasks;
+                 const GatedDeltaRuleArgs of_sequence = sequence_of(args, sequence);
+                 float* block = blocks.data() + block_floats * static_cast<size_t>(worker);
+                 const int64_t first = static_cast<int64_t>(index) % n_tasks * heads_per_task;
+                 for (int64_t head = first;
+                      head < std::min(args.value_heads, first + heads_per_task); ++head)
+                   kernel({.args = &of_sequence,
+                           .decay = decay.data() + sequence * gates,
+                           .head = head,
+                           .key_offset = head / heads_per_key * args.key_dim},
+                          block);
+               });
 }
 
 }  // namespace qround::ops::cpu

@@ -58,55 +58,48 @@ void make_block(const Weight& weight, int64_t n_begin, int64_t n_end, int64_t k_
     for (int64_t k = 0; k < width; ++k) out[k] = ref::weight_value(int4, n, k_begin + k);
 }
 
-void pairs_share(const DenseWeight& weight, const InputGradientShare& share, uint32_t* block) {
-  const int64_t depth = pairs(weight.n);
-  for (int64_t n = 0; n < depth; n += kBlockDepth)
+// In pairs of outputs.
+void make_block(const Weight& weight, int64_t n_begin, int64_t n_end, int64_t k_begin,
+                int64_t width, uint32_t* out) {
+  const auto& dense = std::get<DenseWeight>(weight);
+  pair_rows({.dtype = dense.dtype,
+             .from = static_cast<const uint16_t*>(dense.data) + n_begin * dense.k + k_begin,
+             .to = out,
+             .rows = n_end - n_begin,
+             .columns = width,
+             .from_stride = dense.k,
+             .to_stride = kBlockWidth});
+}
+
+// dy: the share's, as elements.
+template <class Element>
+void multiply_share(const InputGradientShare& share, const Element* dy, Element* block) {
+  constexpr int64_t kDepth = kBlockDepth * kNumbers<Element>;
+  const int64_t n_outputs = outputs(*share.weight), n_inputs = inputs(*share.weight);
+  for (int64_t n = 0; n < n_outputs; n += kDepth) {
+    const int64_t end = std::min(n_outputs, n + kDepth);
     for (int64_t k = share.begin; k < share.end; k += kBlockWidth) {
       const int64_t width = std::min(kBlockWidth, share.end - k);
-      pair_rows({.dtype = weight.dtype,
-                 .from = static_cast<const uint16_t*>(weight.data) + 2 * n * weight.k + k,
-                 .to = block,
-                 .rows = std::min(2 * kBlockDepth, weight.n - 2 * n),
-                 .columns = width,
-                 .from_stride = weight.k,
-                 .to_stride = kBlockWidth});
-      multiply_pairs({.x = share.dy_pairs + n,
-                      .b = block,
-                      .y = share.dx + k,
-                      .rows = share.rows,
-                      .depth = std::min(kBlockDepth, depth - n),
-                      .width = width,
-                      .x_stride = depth,
-                      .b_stride = kBlockWidth,
-                      .y_stride = weight.k,
-                      .accumulate = share.add_to_dx || n > 0});
+      make_block(*share.weight, n, end, k, width, block);
+      multiply(Product<Element>{.x = dy + elements<Element>(n),
+                                .b = block,
+                                .y = share.dx + k,
+                                .rows = share.rows,
+                                .depth = elements<Element>(end - n),
+                                .width = width,
+                                .x_stride = elements<Element>(n_outputs),
+                                .b_stride = kBlockWidth,
+                                .y_stride = n_inputs,
+                                .accumulate = share.add_to_dx || n > 0});
     }
+  }
 }
 
 }  // namespace
 
 void input_gradient_share(const InputGradientShare& share, float* scratch) {
-  if (share.dy_pairs != nullptr)
-    return pairs_share(std::get<DenseWeight>(*share.weight), share,
-                       reinterpret_cast<uint32_t*>(scratch));
-  const int64_t n_outputs = outputs(*share.weight), n_inputs = inputs(*share.weight);
-  for (int64_t n = 0; n < n_outputs; n += kBlockDepth) {
-    const int64_t depth = std::min(kBlockDepth, n_outputs - n);
-    for (int64_t k = share.begin; k < share.end; k += kBlockWidth) {
-      const int64_t width = std::min(kBlockWidth, share.end - k);
-      make_block(*share.weight, n, n + depth, k, width, scratch);
-      multiply({.x = share.dy + n,
-                .b = scratch,
-                .y = share.dx + k,
-                .rows = share.rows,
-                .depth = depth,
-                .width = width,
-                .x_stride = n_outputs,
-                .b_stride = kBlockWidth,
-                .y_stride = n_inputs,
-                .accumulate = share.add_to_dx || n > 0});
-    }
-  }
+  if (share.dy_pairs == nullptr) return multiply_share(share, share.dy, scratch);
+  multiply_share(share, share.dy_pairs, reinterpret_cast<uint32_t*>(scratch));
 }
 
 }  // namespace qround::ops::cpu

@@ -69,51 +69,40 @@ void make_strip(const DenseWeight& weight, const StripRange& range, float* strip
              .to_stride = kStripWidth});
 }
 
-template <class Weight>
-void many_rows_share(const Weight& weight, const LinearShare& share, float* strip) {
-  for (int64_t k = 0; k < weight.k; k += kStripDepth)
+// In pairs of inputs.
+void make_strip(const DenseWeight& weight, const StripRange& range, uint32_t* strip) {
+  transpose_column_pairs(
+      {.dtype = weight.dtype,
+       .from = static_cast<const uint16_t*>(weight.data) + range.n_begin * weight.k + range.k_begin,
+       .to = strip,
+       .rows = range.n_end - range.n_begin,
+       .columns = range.k_end - range.k_begin,
+       .from_stride = weight.k,
+       .to_stride = kStripWidth});
+}
+
+// x: the share's, as elements.
+template <class Element, class Weight>
+void many_rows_share(const Weight& weight, const LinearShare& share, const Element* x,
+                     Element* strip) {
+  constexpr int64_t kDepth = kStripDepth * kNumbers<Element>;
+  for (int64_t k = 0; k < weight.k; k += kDepth)
     for (int64_t n = share.begin; n < share.end; n += kStripWidth) {
       const StripRange range{.n_begin = n,
                              .n_end = std::min(share.end, n + kStripWidth),
                              .k_begin = k,
-                             .k_end = std::min(weight.k, k + kStripDepth)};
+                             .k_end = std::min(weight.k, k + kDepth)};
       make_strip(weight, range, strip);
-      multiply({.x = share.x + k,
-                .b = strip,
-                .y = share.y + n,
-                .rows = share.rows,
-                .depth = range.k_end - k,
-                .width = range.n_end - n,
-                .x_stride = weight.k,
-                .b_stride = kStripWidth,
-                .y_stride = share.y_stride,
-                .accumulate = k > 0});
-    }
-}
-
-void many_rows_pairs_share(const DenseWeight& weight, const LinearShare& share, uint32_t* strip) {
-  const int64_t depth = pairs(weight.k);
-  for (int64_t k = 0; k < depth; k += kStripDepth)
-    for (int64_t n = share.begin; n < share.end; n += kStripWidth) {
-      const int64_t outputs = std::min(kStripWidth, share.end - n);
-      transpose_column_pairs(
-          {.dtype = weight.dtype,
-           .from = static_cast<const uint16_t*>(weight.data) + n * weight.k + 2 * k,
-           .to = strip,
-           .rows = outputs,
-           .columns = std::min(2 * kStripDepth, weight.k - 2 * k),
-           .from_stride = weight.k,
-           .to_stride = kStripWidth});
-      multiply_pairs({.x = share.x_pairs + k,
-                      .b = strip,
-                      .y = share.y + n,
-                      .rows = share.rows,
-                      .depth = std::min(kStripDepth, depth - k),
-                      .width = outputs,
-                      .x_stride = depth,
-                      .b_stride = kStripWidth,
-                      .y_stride = share.y_stride,
-                      .accumulate = k > 0});
+      multiply(Product<Element>{.x = x + elements<Element>(k),
+                                .b = strip,
+                                .y = share.y + n,
+                                .rows = share.rows,
+                                .depth = elements<Element>(range.k_end - k),
+                                .width = range.n_end - n,
+                                .x_stride = elements<Element>(weight.k),
+                                .b_stride = kStripWidth,
+                                .y_stride = share.y_stride,
+                                .accumulate = k > 0});
     }
 }
 
@@ -124,12 +113,12 @@ int64_t share_width(int64_t n_outputs) { return n_outputs >= 2048 ? 256 : 128; }
 void linear_share(const LinearShare& share, float* scratch) {
   if (const auto* dense = std::get_if<DenseWeight>(share.weight)) {
     if (!share.many_rows) return few_rows_share(*dense, share);
-    if (share.x_pairs == nullptr) return many_rows_share(*dense, share, scratch);
-    return many_rows_pairs_share(*dense, share, reinterpret_cast<uint32_t*>(scratch));
+    if (share.x_pairs == nullptr) return many_rows_share(*dense, share, share.x, scratch);
+    return many_rows_share(*dense, share, share.x_pairs, reinterpret_cast<uint32_t*>(scratch));
   }
   const auto& int4 = std::get<Int4Weight>(*share.weight);
   if (share.rows <= kFewInt4Rows && has_word_groups(int4)) return few_rows_share(int4, share);
-  many_rows_share(int4, share, scratch);
+  many_rows_share(int4, share, share.x, scratch);
 }
 
 }  // namespace qround::ops::cpu

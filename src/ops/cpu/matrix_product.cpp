@@ -94,6 +94,6 @@ HWY_EXPORT(multiply_f32);
 HWY_EXPORT(multiply_bf16);
 }  // namespace
 void multiply(const MatrixProduct& product) { HWY_DYNAMIC_DISPATCH(multiply_f32)(product); }
-void multiply_pairs(const PairProduct& product) { HWY_DYNAMIC_DISPATCH(multiply_bf16)(product); }
+void multiply(const PairProduct& product) { HWY_DYNAMIC_DISPATCH(multiply_bf16)(product); }
 }  // namespace qround::ops::cpu
 #endif

@@ -29,6 +29,16 @@ using MatrixProduct = Product<float>;
 using PairProduct = Product<uint32_t>;
 
 void multiply(const MatrixProduct& product);
-void multiply_pairs(const PairProduct& product);
+void multiply(const PairProduct& product);
+
+// Numbers in an element, and elements that hold so many numbers.
+template <class Element>
+constexpr int64_t kNumbers = 1;
+template <>
+constexpr int64_t kNumbers<uint32_t> = 2;
+template <class Element>
+constexpr int64_t elements(int64_t numbers) {
+  return (numbers + kNumbers<Element> - 1) / kNumbers<Element>;
+}
 
 }  // namespace qround::ops::cpu

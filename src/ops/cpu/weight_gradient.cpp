@@ -41,17 +41,6 @@ struct Strips {
   int64_t strip_stride = 0, row_stride = 0;
 };
 
-// How tokens become elements: floats are tokens, pairs are two.
-template <class Element>
-constexpr int64_t kTokens = 1;
-template <>
-constexpr int64_t kTokens<uint32_t> = 2;
-
-template <class Element>
-int64_t depth_of(int64_t tokens) {
-  return (tokens + kTokens<Element> - 1) / kTokens<Element>;
-}
-
 struct Tile {
   const WeightGradientJob* job;
   size_t input;  // index of its x among the strips
@@ -102,7 +91,7 @@ std::vector<Strips<Element>> pack_inputs(std::span<const WeightGradientJob> jobs
       continue;
     }
     const int64_t padded = (job.k + kWidth - 1) / kWidth * kWidth;
-    const int64_t depth = depth_of<Element>(job.rows);
+    const int64_t depth = elements<Element>(job.rows);
     Element* strips = scope.take<Element>(static_cast<size_t>(padded * depth)).data();
     for (int64_t row = 0; row < job.rows; row += kPackedRows)
       packings.push_back({&job, strips, row});
@@ -115,7 +104,7 @@ std::vector<Strips<Element>> pack_inputs(std::span<const WeightGradientJob> jobs
     for (int64_t k = 0; k < p.job->k; k += kWidth)
       pack_strip(
           *p.job, p.first_row, end, k,
-          p.strips + k * depth_of<Element>(p.job->rows) + p.first_row / kTokens<Element> * kWidth);
+          p.strips + k * elements<Element>(p.job->rows) + p.first_row / kNumbers<Element> * kWidth);
   });
   return inputs;
 }
@@ -171,9 +160,6 @@ const uint32_t* transpose_dy(const Tile& tile, int64_t t, int64_t count, uint32_
   return to;
 }
 
-void multiply_elements(const MatrixProduct& product) { multiply(product); }
-void multiply_elements(const PairProduct& product) { multiply_pairs(product); }
-
 // values [rows of the tile, K] = dyᵀ x.
 template <class Element>
 void make_tile(const Tile& tile, const Strips<Element>& x, const TileScratch& layout,
@@ -182,16 +168,16 @@ void make_tile(const Tile& tile, const Strips<Element>& x, const TileScratch& la
   const int64_t rows = tile.end - tile.begin;
   auto* transposed = reinterpret_cast<Element*>(values + layout.values);
   if (job.rows == 0) std::fill_n(values, rows * job.k, 0.0f);
-  for (int64_t t = 0; t < job.rows; t += kDepth * kTokens<Element>) {
-    const int64_t count = std::min(kDepth * kTokens<Element>, job.rows - t);
+  for (int64_t t = 0; t < job.rows; t += kDepth * kNumbers<Element>) {
+    const int64_t count = std::min(kDepth * kNumbers<Element>, job.rows - t);
     const Element* dy = transpose_dy(tile, t, count, transposed, transposed + layout.columns);
     for (int64_t k = 0; k < job.k; k += kWidth)
-      multiply_elements(Product<Element>{
+      multiply(Product<Element>{
           .x = dy,
-          .b = x.first + k / kWidth * x.strip_stride + t / kTokens<Element> * x.row_stride,
+          .b = x.first + k / kWidth * x.strip_stride + t / kNumbers<Element> * x.row_stride,
           .y = values + k,
           .rows = rows,
-          .depth = depth_of<Element>(count),
+          .depth = elements<Element>(count),
           .width = std::min(kWidth, job.k - k),
           .x_stride = kDepth,
           .b_stride = x.row_stride,
