@@ -1,11 +1,12 @@
 """qround's learned rounding beside auto-round's, on this machine, in one run.
 
-compare_autoround.py QROUND SRC DATA OUT pocket [PAIRS]   whole runs of auto-round's recipe: 200 iterations, 128 x 256 tokens, batches of 8;
+compare_autoround.py QROUND SRC DATA OUT pocket [PAIRS] [fp32]   whole runs of auto-round's recipe: 200 iterations, 128 x 256 tokens, batches of 8;
                                                           every second one of ours with --compat autoround
-compare_autoround.py QROUND SRC DATA OUT wide [PAIRS]     seconds an iteration of full-width blocks (make_wide.py SRC 2 64 2): batches of 4 x 512
+compare_autoround.py QROUND SRC DATA OUT wide [PAIRS] [fp32]     seconds an iteration of full-width blocks (make_wide.py SRC 2 64 2): batches of 4 x 512
                                                           tokens, the difference of two runs with few and more iterations
 
-Runs alternate; the ratio is the median of pairs. Memory: RssAnon + RssShmem of qround sampled from /proc, peak resident of auto-round.
+fp32: auto-round multiplies in f32 (`amp` false), as in the run recorded in tests/data/golden/autoround-tuned; by itself it takes BF16 where
+the processor can. Runs alternate; the ratio is the median of pairs. Memory: RssAnon + RssShmem of qround sampled from /proc, peak resident of auto-round.
 """
 import json, os, shutil, statistics, sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from measure import long_texts, timed
 
 HERE = Path(__file__).parent
 THREADS = str(os.cpu_count())
+FP32 = ["42", "fp32"] if "fp32" in sys.argv else []
 
 
 def ours(qround, src, data, out, iters, samples, length, batch, extra=()):
@@ -24,7 +26,7 @@ def ours(qround, src, data, out, iters, samples, length, batch, extra=()):
 
 def theirs(src, data, out, iters, samples, length, batch):
     shutil.rmtree(out, ignore_errors=True)
-    return timed([sys.executable, str(HERE / "run_autoround.py"), src, out, data, *map(str, (iters, samples, length, batch))], False)
+    return timed([sys.executable, str(HERE / "run_autoround.py"), src, out, data, *map(str, (iters, samples, length, batch)), *FP32], False)
 
 
 def pocket(qround, src, data, out, pairs):
@@ -62,7 +64,7 @@ def main():
         ratios.setdefault(mode, []).append(ratio)
         print(json.dumps({"what": what, "mode": mode, "autoround_seconds": round(their_seconds, 2), "qround_seconds": round(our_seconds, 2),
                           "ratio": round(ratio, 2), "autoround_peak_gb": round(their_peak / 1e9, 2), "qround_peak_gb": round(our_peak / 1e9, 3)}), flush=True)
-    print(json.dumps({"what": what, "median_ratio": {mode: round(statistics.median(all), 2) for mode, all in ratios.items()}, "threads": THREADS}))
+    print(json.dumps({"what": what, "autoround_products": "f32" if FP32 else "its choice", "median_ratio": {mode: round(statistics.median(all), 2) for mode, all in ratios.items()}, "threads": THREADS}))
 
 
 if __name__ == "__main__":
