@@ -15,6 +15,7 @@ qround, models, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 experts = [int(word) for word in sys.argv[4:]] or [16, 64, 256]
 pocket = Path(__file__).parent.parent / "models/pocket"
 SAMPLES = 12
+SHAPES = ((2, 256), (4, 512), (8, 512))  # of the count in the middle; of the others the one in the middle
 
 
 def options(data, iterations, batch, length):
@@ -31,7 +32,7 @@ def promised(source, *flags):
 def smallest_budget(source, *flags):
     """What the refusal of a budget of 64 MB names."""
     refused = subprocess.run([qround, "plan", str(source), *flags, "--memory", "64M"], capture_output=True, text=True)
-    return re.search(r"at least ([0-9.]+ ?[A-Za-z]+)", refused.stdout + refused.stderr)
+    return re.search(r"--memory (\S+) or more", refused.stdout + refused.stderr)
 
 
 def run(source, *flags):
@@ -46,7 +47,7 @@ def main():
           "| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for count in experts:
         source = models / str(count)
-        for batch, length in ((2, 256), (4, 512), (8, 512)):
+        for batch, length in SHAPES if count == experts[len(experts) // 2] else SHAPES[1:2]:
             few, _ = run(source, *options(data, 1, batch, length))
             more, peak = run(source, *options(data, 3, batch, length))
             planned, _ = promised(source, *options(data, 3, batch, length))

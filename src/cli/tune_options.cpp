@@ -21,33 +21,40 @@ void add_override(CLI::App& app, TuneOptions& options, const char* flag,
       text);
 }
 
+quant::Start start_named(const std::string& name) {
+  return name == "nearest" ? quant::Start::nearest : quant::Start::feedback;
+}
+
 }  // namespace
 
 void TuneOptions::apply(quant::JobSpec& spec) const {
   quant::TuneRecipe tuned = quant::recipe_by_name(recipe);
   if (!compatible_with.empty()) quant::make_compatible_with_autoround(tuned);
+  if (!start.empty()) quant::start_at(tuned, start_named(start));
   for (const auto& set : overrides) set(tuned);
   tuned.bf16_weights = tuned.bf16_weights || products == "bf16";
   tuned.bf16_products =
       products == "bf16" || (products == "auto" && tuned.bf16_weights &&
                              ops::has_fast_bf16(ops::select_backend(spec.backend)));
-  if (optimized_rtn && !plain) {
-    throw Error("--opt-rtn searches the scales of rounding to nearest, it does not tune")
-        .hint("add --iters 0, or leave --opt-rtn out");
+  if (optimized_rtn && (!plain || only_feedback())) {
+    throw Error("--opt-rtn searches the scales of rounding to nearest, and nothing else")
+        .hint(plain ? "leave --opt-rtn or --start feedback out"
+                    : "add --iters 0, or leave --opt-rtn out");
   }
   spec.mtp_rtn = mtp_rtn;
-  if (plain && !optimized_rtn) return;
-  if (plain && calibration.data.empty()) {
+  if (plain && !optimized_rtn && !only_feedback()) return;
+  if (optimized_rtn && calibration.data.empty()) {
     spec.search = tuned.grid;
     return;
   }
   if (plain) tuned.iterations = 0;
+  if (optimized_rtn) quant::start_at(tuned, quant::Start::nearest);
   spec.recipe = tuned;
   spec.calibration = calibration;
 }
 
 void TuneOptions::require_data() const {
-  if (plain || !calibration.data.empty()) return;
+  if ((plain && !only_feedback()) || !calibration.data.empty()) return;
   throw Error("learned rounding needs calibration text")
       .hint(
           "name a file with --data (jsonl with \"text\", json or txt), or round plainly with "
@@ -66,7 +73,8 @@ void add_tune_options(CLI::App& app, TuneOptions& options) {
           options.overrides.emplace_back(
               [value](quant::TuneRecipe& recipe) { recipe.iterations = value; });
       },
-      "Tuning iterations per block, instead of the recipe's; 0: rounding to nearest");
+      "Tuning iterations per block, instead of the recipe's; 0: rounding to nearest, or where "
+      "--start says");
   app.add_flag("--opt-rtn", options.optimized_rtn,
                "With --iters 0: search the scales; with --data by the importance of inputs");
   app.add_flag("--mtp-rtn", options.mtp_rtn,
@@ -83,15 +91,11 @@ void add_tune_options(CLI::App& app, TuneOptions& options) {
   add_override(app, options, "--minmax-lr", &quant::TuneRecipe::factor_rate,
                "First step of the range factors; default 0 (searched scales stay), or with --start "
                "nearest as --lr, else 1 / iterations");
-  app.add_option_function<std::string>(
-         "--start",
-         [&options](const std::string& value) {
-           const auto start = value == "nearest" ? quant::Start::nearest : quant::Start::feedback;
-           options.overrides.emplace_back(
-               [start](quant::TuneRecipe& recipe) { quant::start_at(recipe, start); });
-         },
-         "Where tuning starts: feedback (searched scales, codes that make up for each other's "
-         "errors; the default) or nearest")
+  app.add_option(
+         "--start", options.start,
+         "Where tuning starts: feedback (searched scales, codes that make up for each "
+         "other's errors; the default) or nearest. With --iters 0 feedback is all there is: "
+         "one pass over the text")
       ->check(CLI::IsMember({"feedback", "nearest"}));
   add_override(app, options, "--held-out", &quant::TuneRecipe::held_out,
                "Sequences kept for choosing the best state");

@@ -16,6 +16,7 @@ namespace qround {
 
 struct TuneOptions {
   std::string recipe = "default";
+  std::string start;  // --start; empty: the recipe's
   std::string compatible_with;
   std::vector<std::function<void(quant::TuneRecipe&)>> overrides;  // in the order given
   quant::CalibrationOptions calibration;
@@ -24,6 +25,8 @@ struct TuneOptions {
   bool mtp_rtn = false;        // --mtp-rtn
   std::string products = "auto";
 
+  // Whether rounding is by error feedback alone.
+  bool only_feedback() const { return plain && start == "feedback"; }
   // Sets the recipe and the calibration of a job; nothing when rounding is plain.
   void apply(quant::JobSpec& spec) const;
   // Throws Error when data is needed and none is named.

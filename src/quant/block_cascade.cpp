@@ -257,7 +257,7 @@ BlockCascade::Needs BlockCascade::needs(const ModelConfig& config, const ExportP
   }
   const uint64_t buffer = static_cast<uint64_t>(batch.tokens()) * hidden * sizeof(float);
   uint64_t most = activations + 4 * buffer;  // of the iterations
-  if (recipe.iterations > 0 && recipe.start == Start::feedback) {
+  if (recipe.start == Start::feedback) {
     // Before them the inputs pass, with two buffers of a batch; then maps get their starting point.
     most = std::max({most, of_batch + 2 * buffer + InputProducts::bytes(config),
                      starting_point_bytes(config, largest_map, threads)});

@@ -308,10 +308,33 @@ TuneResult BlockTuner::search(const BlockData& data) {
   return result;
 }
 
+TuneResult BlockTuner::feed_back(const BlockData& data) {
+  const int64_t samples = data.inputs.samples();
+  const int64_t looked_at = recipe_.held_out > 0 ? samples - recipe_.held_out : samples;
+  Best best(state_, executor_);
+  const auto offer = [&] {
+    Run run(config_, recipe_, executor_, state_, weights_, data);
+    const ops::Buffer<double>& losses = run.evaluate(recipe_.held_out > 0 ? looked_at : 0, samples);
+    best.offer(losses.data(), losses.size(), 0);
+    return mean(losses.to_vector(executor_.context.stream));
+  };
+  TuneResult result;
+  result.loss_before = offer();
+  const Importance importance = start_from_feedback(
+      config_, source_.weights, {data.inputs, looked_at, {recipe_.batch, data.length}}, recipe_,
+      executor_, state_);
+  offer();
+  best.give(result);
+  result.expert_tokens = importance.expert_tokens();
+  return result;
+}
+
 void BlockTuner::search_rare_experts(const BlockData& data, TuneResult& result) const {
   // Counts over the run are those of the whole set a number of times; the exact ones cost a pass.
-  const double passes = static_cast<double>(recipe_.iterations * recipe_.batch) /
-                        static_cast<double>(data.inputs.samples());
+  const double passes = recipe_.iterations == 0
+                            ? 1
+                            : static_cast<double>(recipe_.iterations * recipe_.batch) /
+                                  static_cast<double>(data.inputs.samples());
   const auto may_be_rare = [&](int64_t tokens) {
     return static_cast<double>(tokens) < 2 * passes * static_cast<double>(recipe_.few_tokens);
   };
@@ -328,8 +351,9 @@ void BlockTuner::search_rare_experts(const BlockData& data, TuneResult& result) 
 TuneResult BlockTuner::run(const BlockData& data, int64_t block,
                            const std::function<void(const TuneProgress&)>& progress,
                            const std::atomic<bool>* interrupt) {
-  if (recipe_.iterations == 0) return search(data);
-  TuneResult result = tune(data, block, progress, interrupt);
+  if (recipe_.iterations == 0 && recipe_.start == Start::nearest) return search(data);
+  TuneResult result =
+      recipe_.iterations == 0 ? feed_back(data) : tune(data, block, progress, interrupt);
   if (!result.interrupted) search_rare_experts(data, result);
   return result;
 }

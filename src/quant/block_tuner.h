@@ -42,8 +42,8 @@ struct TuneResult {
                            // the first mini-batch
   double loss_after = 0;   // of the kept set, on the same (mini_batch: on its own mini-batch)
   std::vector<double> losses;          // of each iteration's mini-batch, before its step
-  std::vector<int64_t> expert_tokens;  // routed to each expert over all iterations; when scales are
-                                       // searched, in the calibration set
+  std::vector<int64_t> expert_tokens;  // routed to each expert over all iterations; without any,
+                                       // in the calibration set
   std::vector<int64_t> rare_experts;   // that got fewer than few_tokens of the calibration set
   int64_t searched_maps = 0;           // of theirs, rounded with searched scales
   bool interrupted = false;            // stopped early: nothing else is set
@@ -57,8 +57,8 @@ class BlockTuner {
   BlockTuner(const ModelConfig& config, ResidentBlock block, std::vector<TunedLinear> linears,
              int64_t group_size, const TuneRecipe& recipe, const Executor& executor);
 
-  // Tunes, or searches scales if the recipe has no iterations. `block` tells the random streams of
-  // blocks apart. Throws Error when no loss was a number.
+  // Tunes; without iterations, feeds errors back or searches scales, as the recipe starts. `block`
+  // tells the random streams of blocks apart. Throws Error when no loss was a number.
   TuneResult run(const BlockData& data, int64_t block,
                  const std::function<void(const TuneProgress&)>& progress,
                  const std::atomic<bool>* interrupt = nullptr);
@@ -71,6 +71,7 @@ class BlockTuner {
 
  private:
   TuneResult search(const BlockData& data);
+  TuneResult feed_back(const BlockData& data);
   TuneResult tune(const BlockData& data, int64_t block,
                   const std::function<void(const TuneProgress&)>& progress,
                   const std::atomic<bool>* interrupt);

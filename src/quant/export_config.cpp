@@ -11,6 +11,8 @@ std::string_view Rounding::name() const {
       return "nearest";
     case Way::searched:
       return "searched";
+    case Way::feedback:
+      return "feedback";
     case Way::learned:
       return "learned";
   }
@@ -25,7 +27,9 @@ QuantizationConfig export_config(const TensorTable& table, const std::vector<Dec
   QuantizationConfig config;
   config.bits = Scheme::kBits;
   config.group_size = scheme.group_size;
-  config.other.emplace_back("iters", rounding.iterations);
+  // 0 would say that every code is the nearest one.
+  if (rounding.way != Rounding::Way::feedback)
+    config.other.emplace_back("iters", rounding.iterations);
   if (rounding.way == Rounding::Way::searched) config.other.emplace_back("enable_opt_rtn", true);
   const auto fate_of = [&](const Parameter& p) {
     const auto found = fates.find(&p);

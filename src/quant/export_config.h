@@ -14,11 +14,11 @@ namespace qround::quant {
 
 // How codes and scales were found.
 struct Rounding {
-  enum class Way { nearest, searched, learned };
+  enum class Way { nearest, searched, feedback, learned };
   Way way = Way::nearest;
   int64_t iterations = 0;  // of learned rounding
 
-  std::string_view name() const;  // "nearest", "searched", "learned"
+  std::string_view name() const;  // "nearest", "searched", "feedback", "learned"
 };
 
 QuantizationConfig export_config(const TensorTable& table, const std::vector<Decision>& decisions,

@@ -32,8 +32,9 @@ std::vector<std::pair<std::string, Json>> recipe_members(const JobSpec& spec) {
       {"rules", Json(std::move(rules))},
       {"max_shard_bytes", spec.max_shard_bytes}};
   if (spec.recipe) {
-    members.emplace_back(spec.iterations() > 0 ? "learned_rounding" : "searched_scales",
-                         to_json(*spec.recipe));
+    const char* name =
+        spec.rounding().way == Rounding::Way::searched ? "searched_scales" : "learned_rounding";
+    members.emplace_back(name, to_json(*spec.recipe));
   }
   return members;
 }

@@ -227,6 +227,7 @@ void refuse_nothing(const std::vector<Decision>& decisions) {
 
 Rounding JobSpec::rounding() const {
   if (iterations() > 0) return {Rounding::Way::learned, iterations()};
+  if (recipe && recipe->start == Start::feedback) return {Rounding::Way::feedback, 0};
   return {recipe || search ? Rounding::Way::searched : Rounding::Way::nearest, 0};
 }
 

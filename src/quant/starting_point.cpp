@@ -119,9 +119,9 @@ RangeFactors factors_of_scale(ops::GroupRange range, float scale, float max_fact
   return alphas ? RangeFactors{factor, of_other} : RangeFactors{of_other, factor};
 }
 
-void start_from_feedback(const ModelConfig& config, const BlockWeights& weights,
-                         const CalibrationInputs& inputs, const TuneRecipe& recipe,
-                         const Executor& executor, RoundingState& state) {
+Importance start_from_feedback(const ModelConfig& config, const BlockWeights& weights,
+                               const CalibrationInputs& inputs, const TuneRecipe& recipe,
+                               const Executor& executor, RoundingState& state) {
   Knowledge known{{state.linears(), recipe.token_weight}, InputProducts(state.linears())};
   visit_calibration_inputs(
       config, weights, inputs,
@@ -143,6 +143,7 @@ void start_from_feedback(const ModelConfig& config, const BlockWeights& weights,
     if (is_reached[i] == 0) others.push_back(i);
   starter.start(others, nullptr);
   state.refresh();
+  return std::move(known.importance);
 }
 
 uint64_t starting_point_bytes(const ModelConfig& config, uint64_t largest_map, Threads threads) {

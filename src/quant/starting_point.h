@@ -9,12 +9,12 @@
 
 namespace qround::quant {
 
-// Moves every map of `state` there. `weights` is the block as given, where the executor's backend
-// can read it; the first `samples` of `inputs` are looked at. Results do not depend on the number
-// of threads.
-void start_from_feedback(const ModelConfig& config, const BlockWeights& weights,
-                         const CalibrationInputs& inputs, const TuneRecipe& recipe,
-                         const Executor& executor, RoundingState& state);
+// Moves every map of `state` there; returns how much each input mattered on the way. `weights` is
+// the block as given, where the executor's backend can read it; the first `samples` of `inputs` are
+// looked at. Results do not depend on the number of threads.
+Importance start_from_feedback(const ModelConfig& config, const BlockWeights& weights,
+                               const CalibrationInputs& inputs, const TuneRecipe& recipe,
+                               const Executor& executor, RoundingState& state);
 
 // Bytes this takes at most, beside activations of a batch; `largest_map` is the most weights of
 // one.

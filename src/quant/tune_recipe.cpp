@@ -78,6 +78,7 @@ const char* selection_name(Selection selection) {
 }  // namespace
 
 int64_t TuneRecipe::units_per_step_drop() const {
+  if (iterations == 0) return 1;
   // In steps' drops, of which T / rate are a code.
   const auto steps = static_cast<double>(iterations);
   const double at_start = start == Start::feedback ? kStartCodes * steps / rate() : 0;
@@ -103,9 +104,9 @@ float TuneRecipe::factor_step(int64_t iteration) const {
 }
 
 ops::SignRoundRule TuneRecipe::rule() const {
-  if (iterations == 0) return {.clamp = clamp, .bf16_scales = bf16_scales};
-  const double unit =
-      rate() / static_cast<double>(iterations) * static_cast<double>(units_per_step_drop());
+  const double unit = iterations == 0 ? kStartCodes / kMostUnits
+                                      : rate() / static_cast<double>(iterations) *
+                                            static_cast<double>(units_per_step_drop());
   return {.v_unit = static_cast<float>(unit),
           .clamp = clamp,
           .bf16_scales = bf16_scales,
@@ -122,13 +123,13 @@ void TuneRecipe::validate() const {
   require(batch >= 1 && batch <= trained, "--batch-size",
           fmt::format("1 to {}, the sequences trained on", trained), static_cast<double>(batch));
   require((rate() > 0 && rate() <= 1) || iterations == 0, "--lr", "more than 0, at most 1", rate());
-  require(rate_of_factors() <= 1 || iterations == 0, "--minmax-lr", "at most 1", rate_of_factors());
+  require(rate_of_factors() <= 1, "--minmax-lr", "at most 1", rate_of_factors());
   require(held_out >= 0 && held_out < samples, "--held-out", fmt::format("0 to {}", samples - 1),
           static_cast<double>(held_out));
 }
 
 Json to_json(const TuneRecipe& recipe) {
-  if (recipe.iterations == 0) {
+  if (recipe.iterations == 0 && recipe.start == Start::nearest) {
     return Json::object(
         {{"nsamples", recipe.samples},
          {"seqlen", recipe.length},

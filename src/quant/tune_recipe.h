@@ -40,10 +40,11 @@ enum class LossWeight {
 
 struct TuneRecipe {
   std::string name = "default";
-  int64_t iterations = 200;  // T; 0: scales are searched instead of tuned (optimized RTN)
-  int64_t samples = 128;     // calibration sequences
-  int64_t length = 2048;     // tokens of each
-  int64_t batch = 8;         // sequences per iteration
+  // T; 0: rounding stays where it starts, scales being searched for `nearest` too (optimized RTN).
+  int64_t iterations = 200;
+  int64_t samples = 128;  // calibration sequences
+  int64_t length = 2048;  // tokens of each
+  int64_t batch = 8;      // sequences per iteration
   Start start = Start::feedback;
   double learning_rate = 0;    // the first step of v; 0: run_rate / T
   double factor_rate = 0;      // of alpha and beta; 0: as below
@@ -77,6 +78,7 @@ struct TuneRecipe {
     return std::min(1.0, run_rate / static_cast<double>(iterations));
   }
   double rate_of_factors() const {
+    if (iterations == 0) return 0;
     if (factor_rate > 0) return factor_rate;
     if (factor_run_rate > 0 && learning_rate > 0) return learning_rate;
     return std::min(1.0, factor_run_rate / static_cast<double>(iterations));

@@ -280,7 +280,7 @@ constexpr Rule kRules[] = {
      "Router, norms, MTP head and vision tower have to be the source's.", "",
      "Copy them from the source.", kSource, kCorrupts, check_kept_identical},
     {"rounding", kError, "all",
-     "where no rounding was learned (iters 0), each weight lies within half a scale of the "
+     "where codes are the nearest (iters 0), each weight lies within half a scale of the "
      "source's; "
      "at code 7 the source's may be larger, up to the group's extreme",
      "A code that is further away was damaged after rounding.",

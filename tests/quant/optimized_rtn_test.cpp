@@ -68,9 +68,11 @@ TEST(OptimizedRtn, WithoutTextComesCloserToTheWeightsThanPlainRounding) {
     EXPECT_LT(error.mean, 0.97 * mean_error(plain, error.kind)) << error.kind;
 }
 
-JobSpec with_text(const std::filesystem::path& output, int64_t length) {
+// One pass over text, without tuning.
+JobSpec with_text(const std::filesystem::path& output, int64_t length, Start start) {
   JobSpec spec = job_spec(pocket(), output);
   spec.recipe = recipe_by_name("default");
+  start_at(*spec.recipe, start);
   spec.recipe->iterations = 0;
   spec.recipe->samples = 16;
   spec.recipe->length = length;
@@ -81,7 +83,7 @@ JobSpec with_text(const std::filesystem::path& output, int64_t length) {
 
 TEST(OptimizedRtn, WithTextLowersTheErrorOfEveryBlock) {
   const TestDirectory directory;
-  const Report report = quantize(with_text(directory / "out", 64));
+  const Report report = quantize(with_text(directory / "out", 64, Start::nearest));
   EXPECT_EQ(report.rule_errors(), 0);
   const Json tuning = report.tuning;
   ASSERT_EQ(tuning.at("blocks").as_array().size(), 4u);
@@ -90,6 +92,30 @@ TEST(OptimizedRtn, WithTextLowersTheErrorOfEveryBlock) {
   const Json config = Json::parse_file(directory / "out/config.json").at("quantization_config");
   EXPECT_EQ(config.at("iters").as_int(), 0);
   EXPECT_TRUE(config.at("enable_opt_rtn").as_bool());
+}
+
+TEST(OptimizedRtn, IsBeatenByErrorFeedbackInEveryBlock) {
+  const TestDirectory directory;
+  const auto spec = [&](const char* name, Start start) {
+    JobSpec of_start = with_text(directory / name, 128, start);
+    of_start.recipe->samples = 32;
+    return of_start;
+  };
+  const Report searched = quantize(spec("searched", Start::nearest));
+  const Report fed_back = quantize(spec("feedback", Start::feedback));
+  EXPECT_EQ(fed_back.rule_errors(), 0);
+  for (size_t block = 0; block < 4; ++block) {
+    const auto after = [&](const Report& report) {
+      return report.tuning.at("blocks").as_array().at(block).at("loss_after").as_double();
+    };
+    EXPECT_LT(after(fed_back), 0.95 * after(searched)) << block;
+  }
+  EXPECT_GT(
+      fed_back.tuning.at("blocks").as_array().at(0).at("expert_tokens").as_array().at(0).as_int(),
+      0);
+  // "iters": 0 would have `verify` expect nearest codes.
+  const Json config = Json::parse_file(directory / "feedback/config.json");
+  EXPECT_EQ(config.at("quantization_config").find("iters"), nullptr);
 }
 
 // A learned rounding of pocket, short, with the router of its first block as given.
@@ -194,7 +220,7 @@ TEST_F(RareExperts, AreNoneWhereEveryExpertGetsItsTokens) {
 
 TEST(MtpTuning, LearnsTheRoundingOfTheHeadFromItsTrueInputs) {
   const TestDirectory directory;
-  JobSpec spec = with_text(directory / "out", 64);
+  JobSpec spec = with_text(directory / "out", 64, Start::nearest);
   spec.recipe->iterations = 10;
   spec.recipe->learning_rate = 0.02;
   spec.recipe->batch = 4;
