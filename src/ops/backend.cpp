@@ -59,6 +59,7 @@ constexpr OpTable kRefTable = {
     .keep_rounding = ref::keep_rounding,
     .quantize_rtn = ref::quantize_rtn,
     .search_rtn = ref::search_rtn,
+    .round_with_feedback = ref::round_with_feedback,
 };
 
 constexpr OpTable make_cpu_table() {
@@ -109,6 +110,7 @@ constexpr OpTable make_cpu_table() {
   table.keep_rounding = cpu::keep_rounding;
   table.quantize_rtn = cpu::quantize_rtn;
   table.search_rtn = cpu::search_rtn;
+  table.round_with_feedback = cpu::round_with_feedback;
   return table;
 }
 

@@ -9,6 +9,7 @@
 
 #include "ops/causal_attention.h"
 #include "ops/causal_conv1d.h"
+#include "ops/error_feedback.h"
 #include "ops/gated_delta_rule.h"
 #include "ops/gating.h"
 #include "ops/graphs.h"
@@ -84,6 +85,7 @@ struct OpTable {
   KeepRoundingFunction* keep_rounding;
   QuantizeRtnFunction* quantize_rtn;
   SearchRtnFunction* search_rtn;
+  RoundWithFeedbackFunction* round_with_feedback;
 };
 
 struct Backend {

@@ -260,7 +260,7 @@ BlockCascade::Needs BlockCascade::needs(const ModelConfig& config, const ExportP
   if (recipe.start == Start::feedback) {
     // Before them the inputs pass, with two buffers of a batch; then maps get their starting point.
     most = std::max({most, of_batch + 2 * buffer + InputProducts::bytes(config),
-                     starting_point_bytes(config, largest_map, threads)});
+                     starting_point_bytes(config, largest_map, group_size, threads)});
   }
   const uint64_t streams =
       2 * static_cast<uint64_t>(recipe.samples * recipe.length) * hidden * sizeof(float);

@@ -51,17 +51,13 @@ RoundingState::RoundingState(std::vector<TunedLinear> linears,
   refresh();
 }
 
-void RoundingState::start(size_t linear_idx, const int16_t* v, const float* alpha,
-                          const float* beta) {
+void RoundingState::set_factors(size_t linear_idx, const float* alpha, const float* beta) {
   const ops::Memory& memory = *executor_.ops.memory;
   const Place& place = places_[linear_idx];
   const ops::DenseWeight& weight = linears_[linear_idx].weight;
-  const auto weights = static_cast<size_t>(weight.n * weight.k);
-  const size_t factor_bytes = weights / static_cast<size_t>(group_size_) * sizeof(float);
-  ops::Stream* stream = executor_.context.stream;
-  memory.upload(v_.data() + place.first_weight, v, weights * sizeof(int16_t), stream);
-  memory.upload(alpha_.data() + place.first_group, alpha, factor_bytes, stream);
-  memory.upload(beta_.data() + place.first_group, beta, factor_bytes, stream);
+  const auto bytes = static_cast<size_t>(weight.n * weight.k / group_size_) * sizeof(float);
+  memory.upload(alpha_.data() + place.first_group, alpha, bytes, executor_.context.stream);
+  memory.upload(beta_.data() + place.first_group, beta, bytes, executor_.context.stream);
 }
 
 void RoundingState::refresh() {

@@ -55,10 +55,11 @@ class RoundingState {
   }
   const ops::SignRoundRule& rule() const { return rule_; }
 
-  // Sets the parameters of a map: v [N, K], alpha and beta [N, K / G] in host memory. Different
-  // maps may be set at the same time.
-  void start(size_t linear_idx, const int16_t* v, const float* alpha, const float* beta);
-  // Makes the effective weights those of the parameters, after `start`.
+  // Sets the parameters of a map, before the first step: v [N, K] in place, alpha and beta
+  // [N, K / G] from host memory.
+  int16_t* offsets(size_t linear_idx) const { return v_.data() + places_[linear_idx].first_weight; }
+  void set_factors(size_t linear_idx, const float* alpha, const float* beta);
+  // Makes the effective weights those of the parameters.
   void refresh();
 
   // Remembers the rounding of now in place of what was kept before, if the loss noted last is the

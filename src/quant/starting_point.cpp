@@ -5,7 +5,7 @@
 
 #include "base/half.h"
 #include "ops/sign_round_scale.h"
-#include "quant/error_feedback.h"
+#include "quant/feedback_factor.h"
 #include "quant/input_products.h"
 #include "quant/optimized_rtn.h"
 
@@ -21,88 +21,107 @@ struct Knowledge {
   InputProducts products;
 };
 
-// Parameters of a map.
-struct MapStart {
-  std::vector<int16_t> v;
-  std::vector<float> alpha, beta;
+// What a factor says, where a backend reads it.
+struct ResidentFactor {
+  const float* columns = nullptr;
+  const int32_t* order = nullptr;
+  ops::Buffer<float> columns_copy;
+  ops::Buffer<int32_t> order_copy;
+
+  ResidentFactor(const FeedbackFactor& factor, const Executor& executor)
+      : columns(factor.columns().data()), order(factor.order().data()) {
+    const ops::Memory& memory = *executor.ops.memory;
+    if (memory.is_host) return;
+    columns_copy = {memory, factor.columns(), executor.context.stream};
+    order_copy = {memory, factor.order(), executor.context.stream};
+    columns = columns_copy.data();
+    order = order_copy.data();
+  }
+};
+
+// The scales of a map and the factors they follow from.
+struct MapScales {
+  std::vector<float> alpha, beta, scales;  // [N, K / G]
+
+  explicit MapScales(size_t groups) : alpha(groups), beta(groups), scales(groups) {}
 };
 
 class Starter {
  public:
   Starter(const Knowledge& known, const TuneRecipe& recipe, const Executor& executor,
           RoundingState& state)
-      : known_(known),
-        recipe_(recipe),
-        executor_(executor),
-        host_(ops::host_backend_beside(executor.ops)),
-        state_(state) {}
+      : known_(known), recipe_(recipe), executor_(executor), state_(state) {}
 
   // At searched scales, with error feedback where there is a factor.
-  void start(const std::vector<size_t>& maps, const FeedbackFactor* factor) {
-    // A device searches whole maps, one after the other; hosts search with the rest, row by row.
-    std::vector<std::vector<uint16_t>> searched(maps.size());
-    if (!executor_.ops.memory->is_host) {
-      for (size_t i = 0; i < maps.size(); ++i)
-        searched[i] = search(maps[i], 0, weight(maps[i]).n, executor_.ops);
+  void start(const std::vector<size_t>& maps, const ResidentFactor* factor) {
+    for (const size_t map : maps) {
+      const MapScales found = scales_of(map);
+      state_.set_factors(map, found.alpha.data(), found.beta.data());
+      if (factor != nullptr) feed_back(map, found.scales, *factor);
     }
-    parallel_for(executor_.context.threads, maps.size(), [&](size_t i, int) {
-      const MapStart start = start_of(maps[i], searched[i], factor);
-      state_.start(maps[i], start.v.data(), start.alpha.data(), start.beta.data());
-    });
   }
 
  private:
-  const ops::DenseWeight& weight(size_t map) const { return state_.linears()[map].weight; }
-
-  std::vector<uint16_t> search(size_t map, int64_t begin, int64_t end,
-                               const ops::OpTable& ops) const {
-    return search_rows(state_, map, begin, end, known_.importance, recipe_.grid, ops).scales;
+  MapScales scales_of(size_t map) const {
+    const ops::DenseWeight& weight = state_.linears()[map].weight;
+    const int64_t group = state_.group_size(), groups = weight.k / group;
+    const bool on_host = executor_.ops.memory->is_host;
+    // A device searches the whole map, hosts search row by row.
+    std::vector<uint16_t> searched;
+    if (!on_host) searched = search(map, 0, weight.n);
+    const ops::OpTable& host = ops::host_backend_beside(executor_.ops);
+    MapScales result(static_cast<size_t>(weight.n * groups));
+    parallel_for(executor_.context.threads, static_cast<size_t>((weight.n + kRows - 1) / kRows),
+                 [&](size_t block, int) {
+                   const int64_t begin = static_cast<int64_t>(block) * kRows;
+                   const int64_t end = std::min(weight.n, begin + kRows);
+                   std::vector<float> w(static_cast<size_t>((end - begin) * weight.k));
+                   host.dequantize_rows(weight, begin, end, w.data());
+                   std::vector<uint16_t> of_rows;
+                   if (on_host) of_rows = search(map, begin, end);
+                   const uint16_t* scales =
+                       on_host ? of_rows.data() : searched.data() + begin * groups;
+                   for (int64_t i = 0; i < (end - begin) * groups; ++i)
+                     set_group(w.data() + i * group, f16_to_f32(scales[i]),
+                               static_cast<size_t>(begin * groups + i), result);
+                 });
+    return result;
   }
 
-  // `searched`: the map's scales, or none yet.
-  MapStart start_of(size_t map, const std::vector<uint16_t>& searched,
-                    const FeedbackFactor* factor) const {
-    const int64_t n = weight(map).n, k = weight(map).k, group = state_.group_size();
-    MapStart start;
-    start.v.resize(static_cast<size_t>(n * k));
-    std::vector<float> w(static_cast<size_t>(kRows * k)), scales;
-    for (int64_t begin = 0; begin < n; begin += kRows) {
-      const int64_t end = std::min(n, begin + kRows);
-      host_.dequantize_rows(weight(map), begin, end, w.data());
-      const std::vector<uint16_t> here =
-          searched.empty() ? search(map, begin, end, host_)
-                           : std::vector<uint16_t>(searched.begin() + begin * k / group,
-                                                   searched.begin() + end * k / group);
-      scales.clear();
-      for (size_t i = 0; i < here.size(); ++i)
-        scales.push_back(
-            add_factors(w.data() + static_cast<int64_t>(i) * group, f16_to_f32(here[i]), start));
-      if (factor == nullptr) continue;
-      round_with_feedback(*factor, {.rows = end - begin,
-                                    .group_size = group,
-                                    .weights = w.data(),
-                                    .scales = scales.data(),
-                                    .v_unit = state_.rule().v_unit,
-                                    .most_units = recipe_.most_start_units(),
-                                    .v = start.v.data() + begin * k});
-    }
-    return start;
+  std::vector<uint16_t> search(size_t map, int64_t begin, int64_t end) const {
+    return search_rows(state_, map, begin, end, known_.importance, recipe_.grid, executor_.ops)
+        .scales;
   }
 
-  // Appends the factors of a group's scale; returns the scale that sign_round makes of them.
-  float add_factors(const float* group, float scale, MapStart& start) const {
-    const auto [low, high] = std::minmax_element(group, group + state_.group_size());
+  // The factors of a searched scale, and the scale that sign_round makes of them.
+  void set_group(const float* weights, float scale, size_t group, MapScales& result) const {
+    const auto [low, high] = std::minmax_element(weights, weights + state_.group_size());
     const ops::GroupRange range{std::min(*low, 0.0f), std::max(*high, 0.0f)};
     const RangeFactors factors = factors_of_scale(range, scale, state_.rule().max_factor);
-    start.alpha.push_back(factors.alpha);
-    start.beta.push_back(factors.beta);
-    return f16_to_f32(ops::sign_round_scale(range, factors.alpha, factors.beta, state_.rule()));
+    result.alpha[group] = factors.alpha;
+    result.beta[group] = factors.beta;
+    result.scales[group] =
+        f16_to_f32(ops::sign_round_scale(range, factors.alpha, factors.beta, state_.rule()));
+  }
+
+  void feed_back(size_t map, const std::vector<float>& scales, const ResidentFactor& factor) {
+    const ops::Memory& memory = *executor_.ops.memory;
+    ops::Buffer<float> copy;
+    if (!memory.is_host) copy = {memory, std::span(scales), executor_.context.stream};
+    executor_.ops.round_with_feedback({.weight = state_.resident_weight(map),
+                                       .factor = factor.columns,
+                                       .order = factor.order,
+                                       .scales = memory.is_host ? scales.data() : copy.data(),
+                                       .group_size = state_.group_size(),
+                                       .v_unit = state_.rule().v_unit,
+                                       .most_units = recipe_.most_start_units(),
+                                       .v = state_.offsets(map)},
+                                      executor_.context);
   }
 
   const Knowledge& known_;
   const TuneRecipe& recipe_;
   const Executor& executor_;
-  const ops::OpTable& host_;
   RoundingState& state_;
 };
 
@@ -136,7 +155,8 @@ Importance start_from_feedback(const ModelConfig& config, const BlockWeights& we
   for (const SharedProducts& set : known.products.sets()) {
     for (const size_t map : set.linears) is_reached[map] = 1;
     const FeedbackFactor factor(set.sums, set.k, set.tokens, executor.context.threads);
-    starter.start(set.linears, &factor);
+    const ResidentFactor resident(factor, executor);
+    starter.start(set.linears, &resident);
   }
   std::vector<size_t> others;
   for (size_t i = 0; i < is_reached.size(); ++i)
@@ -146,13 +166,16 @@ Importance start_from_feedback(const ModelConfig& config, const BlockWeights& we
   return std::move(known.importance);
 }
 
-uint64_t starting_point_bytes(const ModelConfig& config, uint64_t largest_map, Threads threads) {
+uint64_t starting_point_bytes(const ModelConfig& config, uint64_t largest_map, int64_t group_size,
+                              Threads threads) {
   const int64_t widest =
       std::max({config.hidden, config.attention.heads * config.attention.head_dim,
                 config.delta_net.value_width()});
-  const auto n_threads = static_cast<uint64_t>(std::max(threads.count, 1));
-  return InputProducts::bytes(config) + FeedbackFactor::bytes(widest) +
-         n_threads * largest_map * sizeof(int16_t);
+  const uint64_t scales = largest_map / static_cast<uint64_t>(group_size) * 3 * sizeof(float);
+  // Rows in f32, their codes, and their errors.
+  const auto of_rows = static_cast<uint64_t>(kRows * widest) * (2 * sizeof(float) + 1);
+  return InputProducts::bytes(config) + FeedbackFactor::bytes(widest) + scales +
+         static_cast<uint64_t>(std::max(threads.count, 1)) * of_rows;
 }
 
 }  // namespace qround::quant

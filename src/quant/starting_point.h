@@ -18,7 +18,8 @@ Importance start_from_feedback(const ModelConfig& config, const BlockWeights& we
 
 // Bytes this takes at most, beside activations of a batch; `largest_map` is the most weights of
 // one.
-uint64_t starting_point_bytes(const ModelConfig& config, uint64_t largest_map, Threads threads);
+uint64_t starting_point_bytes(const ModelConfig& config, uint64_t largest_map, int64_t group_size,
+                              Threads threads);
 
 // alpha and beta of a group with which sign_round has this scale, or its magnitude where the sign
 // would take a factor above `max_factor`. The other side's factor is small enough that the sign

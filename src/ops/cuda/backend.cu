@@ -61,6 +61,7 @@ constexpr OpTable kTable = {
     .keep_rounding = keep_rounding,
     .quantize_rtn = quantize_rtn,
     .search_rtn = search_rtn,
+    .round_with_feedback = round_with_feedback,
 };
 
 constexpr int kOldestArchitecture = 80;

@@ -1,29 +1,22 @@
-#include "quant/error_feedback.h"
+#include "quant/feedback_factor.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <numeric>
 
 #include "ops/cpu/matrix_product.h"
-#include "ops/full_range_int4.h"
-#include "ops/lane_sums.h"
 
 namespace qround::quant {
 namespace {
 
 // Rows of H factored together, and rows or columns of it that a thread takes at a time.
 constexpr int64_t kPanelRows = 64, kTaskRows = 64, kTaskColumns = 256;
-// Rows of W that share a pass over U.
-constexpr int64_t kLanes = ops::kSumLanes;
-using Lanes = std::array<float, kLanes>;
 
-std::vector<int64_t> by_descending_diagonal(const std::vector<float>& sums, int64_t k) {
-  std::vector<int64_t> order(static_cast<size_t>(k));
+std::vector<int32_t> by_descending_diagonal(const std::vector<float>& sums, int64_t k) {
+  std::vector<int32_t> order(static_cast<size_t>(k));
   std::iota(order.begin(), order.end(), 0);
   const auto diagonal = [&](int64_t i) { return sums[static_cast<size_t>(i * k + i)]; };
   std::stable_sort(order.begin(), order.end(),
-                   [&](int64_t a, int64_t b) { return diagonal(a) > diagonal(b); });
+                   [&](int32_t a, int32_t b) { return diagonal(a) > diagonal(b); });
   return order;
 }
 
@@ -88,28 +81,6 @@ void subtract_panel(const Panel& panel, Threads threads) {
   }
 }
 
-// Up to kLanes rows, the errors [K] of which stand side by side.
-void round_lanes(const FeedbackFactor& factor, const FeedbackRows& rows, int64_t first,
-                 int64_t count, std::vector<Lanes>& errors) {
-  for (int64_t i = 0; i < factor.k(); ++i) {
-    const float* u = factor.column(i);
-    Lanes expected{};
-    ops::cpu::add_lane_products(u, errors.front().data(), i, expected.data());
-    Lanes& error = errors[static_cast<size_t>(i)];
-    error = {};
-    for (int64_t lane = 0; lane < count; ++lane) {
-      const int64_t at = (first + lane) * factor.k() + factor.input(i);
-      const float w = rows.weights[at], scale = rows.scales[at / rows.group_size];
-      const auto most = static_cast<float>(rows.most_units);
-      const float units = std::clamp(
-          std::nearbyintf(expected[static_cast<size_t>(lane)] / scale / rows.v_unit), -most, most);
-      rows.v[at] = static_cast<int16_t>(units);
-      const int code = ops::full_range_code(w, scale, units * rows.v_unit);
-      error[static_cast<size_t>(lane)] = w - scale * static_cast<float>(code);
-    }
-  }
-}
-
 }  // namespace
 
 // H = U D Uᵀ from the last input to the first, in panels of rows: of the symmetric H only the lower
@@ -120,11 +91,12 @@ FeedbackFactor::FeedbackFactor(const std::vector<float>& sums, int64_t k, int64_
     : k_(k), order_(by_descending_diagonal(sums, k)), columns_(sums.size()) {
   double trace = 0;
   for (int64_t i = 0; i < k; ++i) trace += double{sums[static_cast<size_t>(i * k + i)]};
-  const auto added = static_cast<float>(
-      trace > 0 ? damping(k, tokens) * trace / static_cast<double>(k) : 1);
+  const auto added =
+      static_cast<float>(trace > 0 ? damping(k, tokens) * trace / static_cast<double>(k) : 1);
   for (int64_t i = 0; i < k; ++i) {
     float* row = columns_.data() + i * k;
-    for (int64_t j = 0; j <= i; ++j) row[j] = sums[static_cast<size_t>(input(i) * k + input(j))];
+    const float* from = sums.data() + order_[static_cast<size_t>(i)] * k;
+    for (int64_t j = 0; j <= i; ++j) row[j] = from[order_[static_cast<size_t>(j)]];
     row[i] += added;
   }
   std::vector<float> factors(static_cast<size_t>(k * kPanelRows));
@@ -147,12 +119,6 @@ double damping(int64_t k, int64_t tokens) {
 
 uint64_t FeedbackFactor::bytes(int64_t k) {
   return static_cast<uint64_t>(k * (k + kPanelRows)) * sizeof(float);
-}
-
-void round_with_feedback(const FeedbackFactor& factor, const FeedbackRows& rows) {
-  std::vector<Lanes> errors(static_cast<size_t>(factor.k()));
-  for (int64_t first = 0; first < rows.rows; first += kLanes)
-    round_lanes(factor, rows, first, std::min(kLanes, rows.rows - first), errors);
 }
 
 }  // namespace qround::quant

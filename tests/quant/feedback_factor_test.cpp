@@ -1,5 +1,5 @@
-// Rounding with error feedback against its definition, and the start of learned rounding.
-#include "quant/error_feedback.h"
+// The factor of error feedback against its definition, and the start of learned rounding.
+#include "quant/feedback_factor.h"
 
 #include <gtest/gtest.h>
 
@@ -9,6 +9,7 @@
 
 #include "base/half.h"
 #include "base/random.h"
+#include "ops/error_feedback.h"
 #include "ops/full_range_int4.h"
 #include "ops/sign_round_scale.h"
 #include "quant/starting_point.h"
@@ -46,14 +47,18 @@ struct Rows {
     for (size_t i = 0; i < v.size(); ++i) weights.push_back(uniform(3, i));
     for (size_t i = 0; i < v.size() / kGroup; ++i) scales.push_back(i % 2 == 0 ? 0.13f : -0.14f);
   }
-  void round(const FeedbackFactor& factor, int64_t begin, int64_t end, int16_t most_units) {
-    round_with_feedback(factor, {.rows = end - begin,
-                                 .group_size = kGroup,
-                                 .weights = weights.data() + begin * kInputs,
-                                 .scales = scales.data() + begin * kInputs / kGroup,
-                                 .v_unit = kUnit,
-                                 .most_units = most_units,
-                                 .v = v.data() + begin * kInputs});
+  void round(const FeedbackFactor& factor, int16_t most_units) {
+    ops::Workspace workspace;
+    ops::ref::round_with_feedback(
+        {.weight = {DType::f32, weights.data(), static_cast<int64_t>(v.size()) / kInputs, kInputs},
+         .factor = factor.columns().data(),
+         .order = factor.order().data(),
+         .scales = scales.data(),
+         .group_size = kGroup,
+         .v_unit = kUnit,
+         .most_units = most_units,
+         .v = v.data()},
+        {.workspace = workspace});
   }
   double error(size_t at) const {
     const float scale = scales[at / kGroup];
@@ -74,45 +79,32 @@ double output_error(const Rows& rows, const std::vector<float>& sums) {
   return total;
 }
 
-TEST(ErrorFeedback, MakesTheOutputErrMuchLessThanRoundingToNearest) {
+TEST(FeedbackFactor, MakesTheOutputErrMuchLessThanRoundingToNearest) {
   const std::vector<float> sums = correlated_products();
   const Rows nearest(kRows);
   Rows rows(kRows);
-  rows.round(FeedbackFactor(sums, kInputs, kTokens, {1}), 0, kRows, 4096);
+  rows.round(FeedbackFactor(sums, kInputs, kTokens, {1}), 4096);
   EXPECT_LT(output_error(rows, sums), 0.5 * output_error(nearest, sums));
 }
 
 // H of one common direction u beside independent noise has a U known in closed form: the last error
 // is expected to be made up for by all before alike.
-TEST(ErrorFeedback, GivesEachInputWhatTheErrorsBeforeItAskFor) {
+TEST(FeedbackFactor, GivesEachInputWhatTheErrorsBeforeItAskFor) {
   constexpr int64_t k = 3;
   constexpr int64_t many = 1'000'000'000;  // damping adds a hundredth of the mean diagonal
   const std::vector<float> sums = {5, 2, 1, 2, 4, 1, 1, 1, 3};
   const FeedbackFactor factor(sums, k, many, {1});
-  EXPECT_EQ(factor.input(0), 0);
-  EXPECT_EQ(factor.input(2), 2);
+  EXPECT_EQ(factor.order()[0], 0);
+  EXPECT_EQ(factor.order()[2], 2);
+  const auto u = [&](size_t j, size_t i) { return factor.columns()[i * k + j]; };
   const double last = 3.04, middle = 4.04 - 1 / last, corner = 2 - 1 / last;
-  EXPECT_NEAR(factor.column(2)[0], 1 / last, 1e-6);
-  EXPECT_NEAR(factor.column(2)[1], 1 / last, 1e-6);
-  EXPECT_NEAR(factor.column(1)[0], corner / middle, 1e-6);
-
-  const std::vector<float> weights = {0.4f, 0.4f, 0.4f}, scales = {1.0f};
-  std::vector<int16_t> v(3);
-  round_with_feedback(factor, {.rows = 1,
-                               .group_size = 3,
-                               .weights = weights.data(),
-                               .scales = scales.data(),
-                               .v_unit = kUnit,
-                               .most_units = 4096,
-                               .v = v.data()});
-  const double second = corner / middle * 0.4;  // the first error is 0.4: code 0
-  EXPECT_NEAR(v[1] * double{kUnit}, second, kUnit);
-  ASSERT_GT(0.4 + second, 0.5);  // so the second code is 1, its error -0.6
-  EXPECT_NEAR(v[2] * double{kUnit}, (0.4 - 0.6) / last, kUnit);
+  EXPECT_NEAR(u(0, 2), 1 / last, 1e-6);
+  EXPECT_NEAR(u(1, 2), 1 / last, 1e-6);
+  EXPECT_NEAR(u(0, 1), corner / middle, 1e-6);
 }
 
 // Panels of many rows against one row at a time in double.
-TEST(ErrorFeedback, FactorsAsOneInputAfterTheOtherDoes) {
+TEST(FeedbackFactor, FactorsAsOneInputAfterTheOtherDoes) {
   constexpr int64_t k = 200;  // three panels and a part of one
   std::vector<float> sums(k * k);
   for (uint64_t i = 0; i < k; ++i) {
@@ -124,9 +116,10 @@ TEST(ErrorFeedback, FactorsAsOneInputAfterTheOtherDoes) {
   double trace = 0;
   for (size_t i = 0; i < k; ++i) trace += double{sums[i * k + i]};
   std::vector<double> h;
+  const auto input = [&](int64_t i) { return factor.order()[static_cast<size_t>(i)]; };
   for (int64_t i = 0; i < k; ++i) {
     for (int64_t j = 0; j < k; ++j)
-      h.push_back(double{sums[static_cast<size_t>(factor.input(i) * k + factor.input(j))]} +
+      h.push_back(double{sums[static_cast<size_t>(input(i) * k + input(j))]} +
                   (i == j ? damping(k, tokens) * trace / k : 0));
   }
   const auto at = [&](int64_t i, int64_t j) -> double& {
@@ -135,34 +128,31 @@ TEST(ErrorFeedback, FactorsAsOneInputAfterTheOtherDoes) {
   for (int64_t i = k - 1; i >= 0; --i) {
     for (int64_t j = 0; j < i; ++j) {
       const double u = at(i, j) / at(i, i);
-      ASSERT_NEAR(factor.column(i)[j], u, 1e-6) << i << ' ' << j;
+      ASSERT_NEAR(factor.columns()[static_cast<size_t>(i * k + j)], u, 1e-6) << i << ' ' << j;
       for (int64_t other = 0; other <= j; ++other) at(j, other) -= u * at(i, other);
     }
   }
 }
 
-TEST(ErrorFeedback, ResultsDependNeitherOnThreadsNorOnRowsBeside) {
+TEST(FeedbackFactor, DoesNotDependOnThreads) {
   const std::vector<float> sums = correlated_products();
   const FeedbackFactor one(sums, kInputs, kTokens, {1}), three(sums, kInputs, kTokens, {3});
-  Rows together(kRows), alone(kRows);
-  together.round(one, 0, kRows, 4096);
-  for (int64_t row = 0; row < kRows; ++row) alone.round(three, row, row + 1, 4096);
-  EXPECT_EQ(together.v, alone.v);
+  EXPECT_TRUE(std::ranges::equal(one.columns(), three.columns()));
+  EXPECT_TRUE(std::ranges::equal(one.order(), three.order()));
 }
 
-TEST(ErrorFeedback, KeepsOffsetsWithinTheirLimit) {
+TEST(FeedbackFactor, KeepsOffsetsWithinTheirLimit) {
   const std::vector<float> sums = correlated_products();
   Rows rows(kRows);
-  rows.round(FeedbackFactor(sums, kInputs, kTokens, {1}), 0, kRows, 500);
+  rows.round(FeedbackFactor(sums, kInputs, kTokens, {1}), 500);
   const auto [low, high] = std::minmax_element(rows.v.begin(), rows.v.end());
   EXPECT_EQ(*low, -500);
   EXPECT_EQ(*high, 500);
 }
 
-TEST(ErrorFeedback, InputsThatNeverOccurRoundToNearest) {
+TEST(FeedbackFactor, InputsThatNeverOccurRoundToNearest) {
   Rows rows(2);
-  rows.round(FeedbackFactor(std::vector<float>(kInputs * kInputs), kInputs, kTokens, {1}), 0, 2,
-             4096);
+  rows.round(FeedbackFactor(std::vector<float>(kInputs * kInputs), kInputs, kTokens, {1}), 4096);
   EXPECT_EQ(rows.v, std::vector<int16_t>(rows.v.size()));
 }
 
