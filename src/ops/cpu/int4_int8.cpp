@@ -17,6 +17,7 @@ namespace qround::ops::cpu {
 #define QROUND_OPS_CPU_INT4_INT8_ONCE
 
 constexpr int64_t kCodeStrip = 64;          // outputs taken apart together
+constexpr int64_t kDirectRows = 16;         // up to here codes are taken apart as they are met
 constexpr int64_t kTiledRows = 64;          // rows that meet a strip before the next one
 constexpr int64_t kStreamedSums = 4096;     // integer sums in the first-level cache
 constexpr int64_t kAddedFloats = 64 * 256;  // sums of one further segment
@@ -241,20 +242,53 @@ HWY_ATTR void stream_segment(const Segment& s, int32_t* sums) {
   });
 }
 
-// Many rows: strips of codes in the first-level cache.
+// More rows: register tiles. The codes of a tile are taken apart as they are met, or, where many
+// tiles meet them, come from a strip in the first-level cache: rows of qweight a power of two apart
+// would not stay there.
 
-constexpr int64_t kTileRows = kManyRegisters ? 6 : 3;
-constexpr int64_t kTileVectors = kManyRegisters ? 4 : 2;
+// A vector of codes: those of the even (half 0) or odd (half 1) places of a row of qweight.
+struct CodesAsStored {
+  static constexpr int64_t kTileRows = kManyRegisters ? 8 : 3;
+  static constexpr int64_t kTileVectors = kManyRegisters ? 3 : 2;
+  static constexpr int64_t kOutputs = kTileVectors * kLanes;  // that share a pass over all rows
 
-// codes [words][even, odd][kCodeStrip] of outputs [n, end) of a group. Those of the next group are
-// fetched: pieces of rows far apart, which no processor guesses.
+  const uint32_t* words = nullptr;
+  int64_t stride = 0;
+
+  template <class Tag>
+  HWY_INLINE hn::Vec<Tag> load(Tag d, int64_t word, int64_t half, int64_t at) const {
+    const auto from = load_words(d, words + word * stride + at);
+    return half == 0 ? even_inputs(d, from) : odd_inputs(d, from);
+  }
+};
+struct CodesTakenApart {
+  static constexpr int64_t kTileRows = kManyRegisters ? 6 : 3;
+  static constexpr int64_t kTileVectors = kManyRegisters ? 4 : 2;
+  static constexpr int64_t kOutputs = kCodeStrip;
+
+  const int32_t* codes = nullptr;  // [words][even, odd][kCodeStrip]
+
+  template <class Tag>
+  HWY_INLINE hn::Vec<Tag> load(Tag d, int64_t word, int64_t half, int64_t at) const {
+    return hn::LoadU(d, codes + (2 * word + half) * kCodeStrip + at);
+  }
+};
+
+// Fetches the next group's words of outputs [n, end): pieces of rows far apart, which no processor
+// guesses.
+HWY_INLINE void fetch_next_group(const uint32_t* words, int64_t stride, int64_t count, int64_t n,
+                                 int64_t end) {
+  constexpr int64_t kLineWords = 16;
+  const uint32_t* from = words + count * stride;
+  for (int64_t i = 0; i < count; ++i, from += stride)
+    for (int64_t at = n; at < end; at += kLineWords) __builtin_prefetch(from + at, 0, 2);
+}
+
+// codes [words][even, odd][kCodeStrip] of outputs [n, end) of a group.
 HWY_ATTR void take_codes_apart(const Int4Weight& w, const uint32_t* words, int64_t count, int64_t n,
                                int64_t end, int32_t* codes) {
-  constexpr int64_t kLineWords = 16;
   for (int64_t i = 0; i < count; ++i, codes += 2 * kCodeStrip) {
     const uint32_t* from = words + i * w.n + n;
-    for (int64_t at = 0; at < kCodeStrip; at += kLineWords)
-      __builtin_prefetch(from + count * w.n + at, 0, 2);
     const auto take = [&](auto d, int64_t at) HWY_ATTR {
       const auto word = load_words(d, from + at);
       hn::StoreU(even_inputs(d, word), d, codes + at);
@@ -266,17 +300,19 @@ HWY_ATTR void take_codes_apart(const Int4Weight& w, const uint32_t* words, int64
   }
 }
 
-// A group's words of a strip.
+// A group's codes of outputs [begin, end).
+template <class Codes>
 struct CodeStrip {
-  const int32_t* codes = nullptr;
+  Codes codes;
   int64_t words = 0, group = 0;
   bool first = false;
+  int64_t begin = 0, end = 0;
 };
 
 // kRows rows and kVectors vectors of outputs from n on.
-template <class Dot, int64_t kRows, int64_t kVectors, class Tag>
-HWY_ATTR void multiply_tile(Tag d, const Segment& s, const CodeStrip& strip, int64_t strip_begin,
-                            int64_t n, const GroupRows<kRows>& rows, int64_t row) {
+template <class Dot, int64_t kRows, int64_t kVectors, class Codes, class Tag>
+HWY_ATTR void multiply_tile(Tag d, const Segment& s, const CodeStrip<Codes>& strip, int64_t n,
+                            const GroupRows<kRows>& rows, int64_t row) {
   const hn::RebindToSigned<Tag> words;
   constexpr int64_t kWidth = hn::MaxLanes(Tag());
   // All loops over the tile are unrolled here and not by the optimizer, which would decide too late
@@ -288,12 +324,13 @@ HWY_ATTR void multiply_tile(Tag d, const Segment& s, const CodeStrip& strip, int
 #pragma GCC unroll 8
     for (int64_t v = 0; v < kVectors; ++v) dots[r][v] = Sums(hn::Zero(words));
   }
-  const int32_t* codes = strip.codes + (n - strip_begin);
   for (int64_t i = 0; i < strip.words; ++i) {
-    for (int64_t half = 0; half < 2; ++half, codes += kCodeStrip) {
+#pragma GCC unroll 2
+    for (int64_t half = 0; half < 2; ++half) {
       hn::Vec<decltype(words)> of_outputs[kVectors];
 #pragma GCC unroll 8
-      for (int64_t v = 0; v < kVectors; ++v) of_outputs[v] = hn::LoadU(words, codes + v * kWidth);
+      for (int64_t v = 0; v < kVectors; ++v)
+        of_outputs[v] = strip.codes.load(words, i, half, n - strip.begin + v * kWidth);
 #pragma GCC unroll 8
       for (int64_t r = 0; r < kRows; ++r) {
         const auto inputs = four_inputs(words, rows.codes[r] + 8 * i + 4 * half);
@@ -321,62 +358,71 @@ HWY_ATTR void multiply_tile(Tag d, const Segment& s, const CodeStrip& strip, int
   }
 }
 
-template <class Dot, int64_t kRows>
-HWY_ATTR void multiply_row_tile(const Segment& s, const CodeStrip& strip, int64_t begin,
-                                int64_t end, int64_t row) {
+template <class Dot, int64_t kRows, class Codes>
+HWY_ATTR void multiply_row_tile(const Segment& s, const CodeStrip<Codes>& strip, int64_t row) {
+  constexpr int64_t kVectors = Codes::kTileVectors;
   const GroupRows<kRows> rows(s, strip.group, row);
-  int64_t n = begin;
-  for (; n + kTileVectors * kLanes <= end; n += kTileVectors * kLanes)
-    multiply_tile<Dot, kRows, kTileVectors>(F32(), s, strip, begin, n, rows, row);
-  for (; n + kLanes <= end; n += kLanes)
-    multiply_tile<Dot, kRows, 1>(F32(), s, strip, begin, n, rows, row);
-  for (; n < end; ++n) multiply_tile<Dot, kRows, 1>(OneF32(), s, strip, begin, n, rows, row);
+  int64_t n = strip.begin;
+  for (; n + kVectors * kLanes <= strip.end; n += kVectors * kLanes)
+    multiply_tile<Dot, kRows, kVectors>(F32(), s, strip, n, rows, row);
+  for (; n + kLanes <= strip.end; n += kLanes)
+    multiply_tile<Dot, kRows, 1>(F32(), s, strip, n, rows, row);
+  for (; n < strip.end; ++n) multiply_tile<Dot, kRows, 1>(OneF32(), s, strip, n, rows, row);
 }
 
-template <class Dot>
-HWY_ATTR void multiply_strip(const Segment& s, const CodeStrip& strip, int64_t begin, int64_t end) {
+// `rows` of them, 1 to kMost.
+template <class Dot, int64_t kMost, class Codes>
+HWY_ATTR void multiply_rows(const Segment& s, const CodeStrip<Codes>& strip, int64_t row,
+                            int64_t rows) {
+  if constexpr (kMost > 1) {
+    if (rows < kMost) return multiply_rows<Dot, kMost - 1>(s, strip, row, rows);
+  }
+  multiply_row_tile<Dot, kMost>(s, strip, row);
+}
+
+template <class Dot, class Codes>
+HWY_ATTR void multiply_strip(const Segment& s, const CodeStrip<Codes>& strip) {
+  constexpr int64_t kTileRows = Codes::kTileRows;
   // Tiles as even as possible: 8 rows are 4 + 4, not 6 + 2, which would wait for loads.
   int64_t n_tiles = (s.rows + kTileRows - 1) / kTileRows;
   for (int64_t row = 0; row < s.rows; --n_tiles) {
     const int64_t rows = (s.rows - row + n_tiles - 1) / n_tiles;
-    switch (rows) {
-      case 1:
-        multiply_row_tile<Dot, 1>(s, strip, begin, end, row);
-        break;
-      case 2:
-        multiply_row_tile<Dot, 2>(s, strip, begin, end, row);
-        break;
-      case 3:
-        multiply_row_tile<Dot, 3>(s, strip, begin, end, row);
-        break;
-#if HWY_TARGET == HWY_AVX3 || HWY_ARCH_ARM_A64
-      case 4:
-        multiply_row_tile<Dot, 4>(s, strip, begin, end, row);
-        break;
-      case 5:
-        multiply_row_tile<Dot, 5>(s, strip, begin, end, row);
-        break;
-      case 6:
-        multiply_row_tile<Dot, 6>(s, strip, begin, end, row);
-        break;
-#endif
-    }
+    multiply_rows<Dot, kTileRows>(s, strip, row, rows);
     row += rows;
+  }
+}
+
+// Outputs of a segment, kOutputs at a time through all its groups.
+template <class Codes, class MakeCodes>
+HWY_ATTR void multiply_segment(const Segment& s, const MakeCodes& make_codes) {
+  for (int64_t begin = s.begin; begin < s.end; begin += Codes::kOutputs) {
+    const int64_t end = std::min(s.end, begin + Codes::kOutputs);
+    for (int64_t group = s.group_begin; group < s.group_end; ++group) {
+      const CodeStrip<Codes> strip{.codes = make_codes(group, begin, end),
+                                   .words = s.words(group),
+                                   .group = group,
+                                   .first = group == s.group_begin,
+                                   .begin = begin,
+                                   .end = end};
+      with_int8_dot([&](auto dot) HWY_ATTR { multiply_strip<decltype(dot)>(s, strip); });
+    }
   }
 }
 
 HWY_ATTR void tile_segment(const Segment& s, int32_t* codes) {
   const Int4Weight& w = *s.product->weight;
-  for (int64_t begin = s.begin; begin < s.end; begin += kCodeStrip) {
-    const int64_t end = std::min(s.end, begin + kCodeStrip);
-    for (int64_t group = s.group_begin; group < s.group_end; ++group) {
-      const int64_t words = s.words(group);
-      take_codes_apart(w, s.words_at(group), words, begin, end, codes);
-      const CodeStrip strip{codes, words, group, group == s.group_begin};
-      with_int8_dot([&](auto dot)
-                        HWY_ATTR { multiply_strip<decltype(dot)>(s, strip, begin, end); });
-    }
+  if (s.rows <= kDirectRows) {
+    return multiply_segment<CodesAsStored>(
+        s, [&](int64_t group, int64_t begin, int64_t end) HWY_ATTR {
+          fetch_next_group(s.words_at(group), w.n, s.words(group), begin, end);
+          return CodesAsStored{s.words_at(group) + begin, w.n};
+        });
   }
+  multiply_segment<CodesTakenApart>(s, [&](int64_t group, int64_t begin, int64_t end) HWY_ATTR {
+    fetch_next_group(s.words_at(group), w.n, s.words(group), begin, end);
+    take_codes_apart(w, s.words_at(group), s.words(group), begin, end, codes);
+    return CodesTakenApart{codes};
+  });
 }
 
 HWY_ATTR void add_rows(const float* from, int64_t from_stride, int64_t rows, int64_t width,
