@@ -10,6 +10,7 @@
 #include "quant/importance.h"
 #include "quant/input_products.h"
 #include "quant/job_tuning.h"
+#include "quant/starting_point.h"
 
 namespace qround::quant {
 namespace {
@@ -17,8 +18,8 @@ namespace {
 // Of the host's memory, for libraries and the driver of the device; a guess.
 constexpr uint64_t kDriverBytes = uint64_t{512} << 20;
 
-// One iteration takes what any number takes. Searching scales for rare experts and error feedback
-// are the host's work; what the device does for them is rehearsed by itself.
+// One iteration takes what any number takes. Searching scales for rare experts is the host's work;
+// what the device does for that and for the start is rehearsed by itself.
 TuneRecipe shortened(TuneRecipe recipe) {
   recipe.iterations = 1;
   recipe.few_tokens = 0;
@@ -106,6 +107,7 @@ class JobRehearsal {
     visit_calibration_inputs(
         job_.config, tuner.source(), {quantized, quantized.samples(), batch},
         [&](const LinearInputs& seen) { products.add(seen, executor); }, executor);
+    if (job_.spec.recipe->start == Start::feedback) rehearse_feedback(tuner.state(), executor);
     tuner.forward(result.rounding, quantized, recipe_.length);
   }
 

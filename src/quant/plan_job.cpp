@@ -211,9 +211,11 @@ void refuse_quantized(const Checkpoint& source) {
 
 // Such heads are reported to draft next to nothing that is accepted.
 void refuse_untuned_mtp(const JobSpec& spec, const std::vector<Decision>& decisions) {
-  if (spec.iterations() > 0 || spec.mtp_rtn || count_linears(decisions).mtp_quantized == 0) return;
+  const Rounding::Way way = spec.rounding().way;
+  const bool by_its_inputs = way == Rounding::Way::learned || way == Rounding::Way::feedback;
+  if (by_its_inputs || spec.mtp_rtn || count_linears(decisions).mtp_quantized == 0) return;
   throw Error("the MTP head would be rounded to nearest")
-      .expected("learned rounding of an int4 MTP head: --data and iterations")
+      .expected("an int4 MTP head fitted to text: --data and iterations, or --start feedback")
       .hint("such heads are reported to draft badly; --mtp-rtn does it all the same");
 }
 

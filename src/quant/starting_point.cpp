@@ -166,6 +166,22 @@ Importance start_from_feedback(const ModelConfig& config, const BlockWeights& we
   return std::move(known.importance);
 }
 
+void rehearse_feedback(const RoundingState& state, const Executor& executor) {
+  const ops::Memory& memory = *executor.ops.memory;
+  for (const TunedLinear& linear : state.linears()) {
+    const int64_t n = linear.weight.n, k = linear.weight.k, groups = n * k / state.group_size();
+    const ops::Buffer<float> columns(memory, k * k);
+    const ops::Buffer<int32_t> order(memory, k);
+    {
+      const ops::Buffer<float> importance(memory, k);
+      const ops::Buffer<uint8_t> codes(memory, n * k);
+      const ops::Buffer<uint16_t> searched(memory, groups);
+    }
+    const ops::Buffer<float> scales(memory, groups);
+    executor.ops.round_with_feedback({.weight = linear.weight}, executor.context);
+  }
+}
+
 uint64_t starting_point_bytes(const ModelConfig& config, uint64_t largest_map, int64_t group_size,
                               Threads threads) {
   const int64_t widest =

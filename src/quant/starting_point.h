@@ -16,8 +16,12 @@ Importance start_from_feedback(const ModelConfig& config, const BlockWeights& we
                                const CalibrationInputs& inputs, const TuneRecipe& recipe,
                                const Executor& executor, RoundingState& state);
 
-// Bytes this takes at most, beside activations of a batch; `largest_map` is the most weights of
-// one.
+// Takes, one after the other, what maps take of a device on the way; for a rehearsal
+// (ops/rehearsal.h), on which nothing is computed.
+void rehearse_feedback(const RoundingState& state, const Executor& executor);
+
+// Bytes of the host this takes at most, beside activations of a batch; `largest_map` is the most
+// weights of one.
 uint64_t starting_point_bytes(const ModelConfig& config, uint64_t largest_map, int64_t group_size,
                               Threads threads);
 

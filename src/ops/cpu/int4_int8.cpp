@@ -383,7 +383,7 @@ HWY_ATTR void multiply_rows(const Segment& s, const CodeStrip<Codes>& strip, int
 template <class Dot, class Codes>
 HWY_ATTR void multiply_strip(const Segment& s, const CodeStrip<Codes>& strip) {
   constexpr int64_t kTileRows = Codes::kTileRows;
-  // Tiles as even as possible: 8 rows are 4 + 4, not 6 + 2, which would wait for loads.
+  // Tiles as even as possible: 9 rows are 5 + 4, not 8 + 1, which would wait for loads.
   int64_t n_tiles = (s.rows + kTileRows - 1) / kTileRows;
   for (int64_t row = 0; row < s.rows; --n_tiles) {
     const int64_t rows = (s.rows - row + n_tiles - 1) / n_tiles;

@@ -11,8 +11,10 @@
 // outputs over all 16 rows of a group, sums in registers, gets 68-85 %, blocks of 256 outputs
 // 44-69 %. So a weight is cut for threads along its inputs, into segments.
 //
-// More rows are bound by arithmetic: 64 outputs of a group are taken apart once into the
-// first-level cache and meet all rows in register tiles.
+// More rows are bound by arithmetic: register tiles of 8 rows and 48 outputs (AVX-512) take codes
+// apart as they meet them, and beyond 16 rows 64 outputs of a group are taken apart once into the
+// first-level cache and meet tiles of 6. On two Zen 4 cores, N 8192, K 2048, flop/s of 8 rows 380
+// -> 515 G and of 16 rows 510 -> 605 G against taking apart first, of 64 rows 640 against 515.
 #pragma once
 
 #include <cstdint>
