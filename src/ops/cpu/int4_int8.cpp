@@ -109,6 +109,14 @@ HWY_INLINE hn::Vec<Tag> zero_of(Tag d, const Int4Group& group, int64_t n) {
   return hn::Sub(group.offset(d, n), hn::Set(d, 16.0f));
 }
 
+// Fetches scales and zeros of outputs [begin, end) of a group, which lie apart from its words.
+HWY_INLINE void fetch_scales(const Int4Weight& w, int64_t group, int64_t begin, int64_t end) {
+  const uint16_t* scales = w.scales + group * w.n;
+  const uint32_t* zeros = w.qzeros + group * ((w.n + 7) / 8);
+  for (int64_t n = begin; n < end; n += 32) __builtin_prefetch(scales + n, 0, 2);
+  for (int64_t n = begin; n < end; n += 128) __builtin_prefetch(zeros + n / 8, 0, 2);
+}
+
 // A few rows: passes over whole rows of qweight.
 
 // The inputs that kWords rows of qweight from `word` of a group on meet, in every lane. One row's
@@ -218,6 +226,7 @@ HWY_ATTR void stream_rows(const Segment& s, int32_t* sums) {
     const GroupRows<kRows> rows(s, group, 0);
     const uint32_t* words = s.words_at(group);
     const int64_t count = s.words(group);
+    fetch_scales(*s.product->weight, group, s.begin, s.end);
     int64_t word = 0;
     for (; word + 8 <= count; word += 8) stream_words<Dot, kRows, 8>(s, words, rows, word, sums);
     for (; word + 4 <= count; word += 4) stream_words<Dot, kRows, 4>(s, words, rows, word, sums);
@@ -274,14 +283,15 @@ struct CodesTakenApart {
   }
 };
 
-// Fetches the next group's words of outputs [n, end): pieces of rows far apart, which no processor
-// guesses.
-HWY_INLINE void fetch_next_group(const uint32_t* words, int64_t stride, int64_t count, int64_t n,
-                                 int64_t end) {
+// Fetches a group's outputs [begin, end): pieces of rows far apart, which no processor guesses.
+HWY_INLINE void fetch_group(const Segment& s, int64_t group, int64_t begin, int64_t end) {
   constexpr int64_t kLineWords = 16;
-  const uint32_t* from = words + count * stride;
-  for (int64_t i = 0; i < count; ++i, from += stride)
-    for (int64_t at = n; at < end; at += kLineWords) __builtin_prefetch(from + at, 0, 2);
+  const Int4Weight& w = *s.product->weight;
+  if (group >= s.group_end) return;
+  const uint32_t* from = s.words_at(group);
+  for (int64_t i = 0; i < s.words(group); ++i, from += w.n)
+    for (int64_t n = begin; n < end; n += kLineWords) __builtin_prefetch(from + n, 0, 2);
+  fetch_scales(w, group, begin, end);
 }
 
 // codes [words][even, odd][kCodeStrip] of outputs [n, end) of a group.
@@ -412,14 +422,14 @@ HWY_ATTR void multiply_segment(const Segment& s, const MakeCodes& make_codes) {
 HWY_ATTR void tile_segment(const Segment& s, int32_t* codes) {
   const Int4Weight& w = *s.product->weight;
   if (s.rows <= kDirectRows) {
-    return multiply_segment<CodesAsStored>(
-        s, [&](int64_t group, int64_t begin, int64_t end) HWY_ATTR {
-          fetch_next_group(s.words_at(group), w.n, s.words(group), begin, end);
-          return CodesAsStored{s.words_at(group) + begin, w.n};
-        });
+    return multiply_segment<CodesAsStored>(s,
+                                           [&](int64_t group, int64_t begin, int64_t end) HWY_ATTR {
+                                             fetch_group(s, group + 1, begin, end);
+                                             return CodesAsStored{s.words_at(group) + begin, w.n};
+                                           });
   }
   multiply_segment<CodesTakenApart>(s, [&](int64_t group, int64_t begin, int64_t end) HWY_ATTR {
-    fetch_next_group(s.words_at(group), w.n, s.words(group), begin, end);
+    fetch_group(s, group + 1, begin, end);
     take_codes_apart(w, s.words_at(group), s.words(group), begin, end, codes);
     return CodesTakenApart{codes};
   });
