@@ -1,13 +1,14 @@
 """qround beside llama.cpp on this machine, in one run: the same model, the same threads, runs alternating, medians of pairs.
 
-compare_llama.py speed  QROUND LLAMA SRC OUT [PAIRS] [--head bf16]   prefill of 512 tokens and decoding of 128 at batch 1
+compare_llama.py speed  QROUND LLAMA SRC OUT [PAIRS] [--head bf16|q8_0]   prefill of 512 tokens and decoding of 128 at batch 1
 compare_llama.py start  QROUND LLAMA SRC OUT [PAIRS]                      from the command to the first token, files in memory and not
 compare_llama.py drafts QROUND LLAMA SRC OUT PROMPTS                      drafts of the MTP head that are accepted, BF16 models, greedy
 
 LLAMA is llama.cpp's source with its build in LLAMA/build (llama-bench, llama-quantize, llama-completion, llama-speculative-simple); the package
 llama-cpp-python 0.3.36 holds it in vendor/llama.cpp. SRC is a BF16 checkpoint: for speed `make_wide.py SRC 4 256` with the tokenizer and template
 files of models/pocket copied in, for drafts models/pocket. OUT keeps the converted models. llama.cpp gets plain `llama-quantize ... Q4_0`, qround
-plain rounding: the same bits per weight up to scales and zeros. PROMPTS is jsonl, a string a line.
+plain rounding: the same bits per weight up to scales and zeros. --head: llama.cpp's output head in BF16, as ours is, or in Q8_0, where qround holds
+its BF16 maps as int8 (--int8-copies). PROMPTS is jsonl, a string a line.
 """
 import argparse, json, os, re, statistics, subprocess, sys, time
 from pathlib import Path
@@ -59,7 +60,8 @@ def llama_speed(args, model):
 
 
 def qround_speed(args, directory):
-    text = run([args.qround, "bench", directory, "--threads", THREADS, "--prompt", 512, "--decode", 128, "--batch", 1, "--json"]).stdout
+    text = run([args.qround, "bench", directory, "--threads", THREADS, "--prompt", 512, "--decode", 128, "--batch", 1, "--json",
+                *(["--int8-copies"] if args.head == "q8_0" else [])]).stdout
     case = json.loads(text)["cases"][0]
     return {"prefill": case["prefill_tokens_per_s"], "decode": case["decode_tokens_per_s"],
             "percent_of_plain_read": case["decode_percent_of_plain_read"], "plain_read_GB_per_s": case["plain_read_bytes_per_s"] / 1e9,
@@ -138,7 +140,7 @@ parser.add_argument("llama", type=Path)
 parser.add_argument("src", type=Path)
 parser.add_argument("out", type=Path)
 parser.add_argument("last", nargs="?", default="5")
-parser.add_argument("--head", choices=("bf16",))
+parser.add_argument("--head", choices=("bf16", "q8_0"))
 args = parser.parse_args()
 args.source_of_llama = args.llama
 args.pairs = int(args.last) if args.mode != "drafts" else 0
