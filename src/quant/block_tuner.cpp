@@ -310,11 +310,12 @@ TuneResult BlockTuner::search(const BlockData& data) {
 
 TuneResult BlockTuner::feed_back(const BlockData& data) {
   const int64_t samples = data.inputs.samples();
-  const int64_t looked_at = recipe_.held_out > 0 ? samples - recipe_.held_out : samples;
+  const int64_t looked_at = samples - recipe_.held_out;
+  const int64_t first = recipe_.held_out > 0 ? looked_at : 0;  // of those that losses are of
   Best best(state_, executor_);
   const auto offer = [&] {
     Run run(config_, recipe_, executor_, state_, weights_, data);
-    const ops::Buffer<double>& losses = run.evaluate(recipe_.held_out > 0 ? looked_at : 0, samples);
+    const ops::Buffer<double>& losses = run.evaluate(first, samples);
     best.offer(losses.data(), losses.size(), 0);
     return mean(losses.to_vector(executor_.context.stream));
   };

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/resident_copy.h"
+
 namespace qround::quant {
 namespace {
 
@@ -151,15 +153,12 @@ RoundingSnapshot RoundingState::take_kept() {
 
 void RoundingState::restore(const RoundingSnapshot& snapshot) {
   const ops::Memory& memory = *executor_.ops.memory;
-  ops::Buffer<uint8_t> codes;
-  ops::Buffer<uint16_t> scales;
-  if (!on_host()) {
-    codes = {memory, std::span(snapshot.packed_codes), executor_.context.stream};
-    scales = {memory, std::span(snapshot.scales), executor_.context.stream};
-  }
+  ops::Stream* stream = executor_.context.stream;
+  const ops::ResidentCopy<uint8_t> codes(memory, snapshot.packed_codes, stream);
+  const ops::ResidentCopy<uint16_t> scales(memory, snapshot.scales, stream);
   // Maps lie one after the other, in whole groups.
-  executor_.ops.rounded_values({.packed = on_host() ? snapshot.packed_codes.data() : codes.data(),
-                                .scales = on_host() ? snapshot.scales.data() : scales.data(),
+  executor_.ops.rounded_values({.packed = codes.data(),
+                                .scales = scales.data(),
                                 .dtype = dtype_,
                                 .values = values_.data(),
                                 .count = static_cast<int64_t>(n_weights_),

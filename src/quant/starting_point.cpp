@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/half.h"
+#include "ops/resident_copy.h"
 #include "ops/sign_round_scale.h"
 #include "quant/feedback_factor.h"
 #include "quant/input_products.h"
@@ -23,20 +24,12 @@ struct Knowledge {
 
 // What a factor says, where a backend reads it.
 struct ResidentFactor {
-  const float* columns = nullptr;
-  const int32_t* order = nullptr;
-  ops::Buffer<float> columns_copy;
-  ops::Buffer<int32_t> order_copy;
+  ops::ResidentCopy<float> columns;
+  ops::ResidentCopy<int32_t> order;
 
   ResidentFactor(const FeedbackFactor& factor, const Executor& executor)
-      : columns(factor.columns().data()), order(factor.order().data()) {
-    const ops::Memory& memory = *executor.ops.memory;
-    if (memory.is_host) return;
-    columns_copy = {memory, factor.columns(), executor.context.stream};
-    order_copy = {memory, factor.order(), executor.context.stream};
-    columns = columns_copy.data();
-    order = order_copy.data();
-  }
+      : columns(*executor.ops.memory, factor.columns(), executor.context.stream),
+        order(*executor.ops.memory, factor.order(), executor.context.stream) {}
 };
 
 // The scales of a map and the factors they follow from.
@@ -105,13 +98,12 @@ class Starter {
   }
 
   void feed_back(size_t map, const std::vector<float>& scales, const ResidentFactor& factor) {
-    const ops::Memory& memory = *executor_.ops.memory;
-    ops::Buffer<float> copy;
-    if (!memory.is_host) copy = {memory, std::span(scales), executor_.context.stream};
+    const ops::ResidentCopy<float> resident(*executor_.ops.memory, scales,
+                                            executor_.context.stream);
     executor_.ops.round_with_feedback({.weight = state_.resident_weight(map),
-                                       .factor = factor.columns,
-                                       .order = factor.order,
-                                       .scales = memory.is_host ? scales.data() : copy.data(),
+                                       .factor = factor.columns.data(),
+                                       .order = factor.order.data(),
+                                       .scales = resident.data(),
                                        .group_size = state_.group_size(),
                                        .v_unit = state_.rule().v_unit,
                                        .most_units = recipe_.most_start_units(),

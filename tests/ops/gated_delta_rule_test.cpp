@@ -173,34 +173,34 @@ constexpr Shape kShapes[] = {{1, 1, 1, 8, 8},    {2, 2, 4, 16, 24},  {3, 1, 3, 2
 class GatedDeltaRule : public ForEachBackend {};
 QROUND_FOR_EACH_BACKEND(GatedDeltaRule);
 
-TEST_P(GatedDeltaRule, EqualsTheRecurrenceInDoublePrecision) {
-  uint64_t seed = 1;
+// check(operands, what the recurrence in double precision gives, seed) for every decay and shape.
+template <class Check>
+void for_each_recurrence(uint64_t seed, const Check& check) {
   for (const Decay decay : {Decay::strong, Decay::mixed, Decay::weak})
     for (const Shape& shape : kShapes) {
       SCOPED_TRACE(testing::Message() << shape << " decay " << static_cast<int>(decay));
       RandomValues random(seed++);
       const Operands operands(shape, decay, random);
-      const auto expected = run_in_double(operands);
-      for (const OpTable* each : {&ref_table(), &table()})
-        expect_close(run(*each, operands, 2), expected, tolerance(operands), random.seed());
+      check(operands, run_in_double(operands), random.seed());
     }
+}
+
+TEST_P(GatedDeltaRule, EqualsTheRecurrenceInDoublePrecision) {
+  for_each_recurrence(1, [&](const Operands& operands, const auto& expected, uint64_t seed) {
+    for (const OpTable* each : {&ref_table(), &table()})
+      expect_close(run(*each, operands, 2), expected, tolerance(operands), seed);
+  });
 }
 
 // Chunks have TF32 factors. No token enlarges what an element of the state or of an output can be
 // (see tolerance), so an element is off by a few roundings of the largest number there is.
 TEST_P(GatedDeltaRule, OfManyRowsIsNearTheRecurrence) {
-  uint64_t seed = 100;
-  for (const Decay decay : {Decay::strong, Decay::mixed, Decay::weak})
-    for (const Shape& shape : kShapes) {
-      SCOPED_TRACE(testing::Message() << shape << " decay " << static_cast<int>(decay));
-      RandomValues random(seed++);
-      const Operands operands(shape, decay, random);
-      const auto expected = run_in_double(operands);
-      const float largest = *std::max_element(expected.begin(), expected.end());
-      const float rounding =
-          table().name.starts_with("cuda") ? 8 * 0x1p-11f * largest : tolerance(operands);
-      expect_close(run(table(), operands, 2, 1 << 30, true), expected, rounding, random.seed());
-    }
+  for_each_recurrence(100, [&](const Operands& operands, const auto& expected, uint64_t seed) {
+    const float largest = *std::max_element(expected.begin(), expected.end());
+    const float rounding =
+        table().name.starts_with("cuda") ? 8 * 0x1p-11f * largest : tolerance(operands);
+    expect_close(run(table(), operands, 2, 1 << 30, true), expected, rounding, seed);
+  });
 }
 
 TEST(GatedDeltaRuleOnCpu, BitsDoNotDependOnTheNumberOfThreads) {

@@ -408,6 +408,7 @@ HWY_ATTR void multiply_segment(const Segment& s, const MakeCodes& make_codes) {
   for (int64_t begin = s.begin; begin < s.end; begin += Codes::kOutputs) {
     const int64_t end = std::min(s.end, begin + Codes::kOutputs);
     for (int64_t group = s.group_begin; group < s.group_end; ++group) {
+      fetch_group(s, group + 1, begin, end);
       const CodeStrip<Codes> strip{.codes = make_codes(group, begin, end),
                                    .words = s.words(group),
                                    .group = group,
@@ -422,14 +423,11 @@ HWY_ATTR void multiply_segment(const Segment& s, const MakeCodes& make_codes) {
 HWY_ATTR void tile_segment(const Segment& s, int32_t* codes) {
   const Int4Weight& w = *s.product->weight;
   if (s.rows <= kDirectRows) {
-    return multiply_segment<CodesAsStored>(s,
-                                           [&](int64_t group, int64_t begin, int64_t end) HWY_ATTR {
-                                             fetch_group(s, group + 1, begin, end);
-                                             return CodesAsStored{s.words_at(group) + begin, w.n};
-                                           });
+    return multiply_segment<CodesAsStored>(s, [&](int64_t group, int64_t begin, int64_t) HWY_ATTR {
+      return CodesAsStored{s.words_at(group) + begin, w.n};
+    });
   }
   multiply_segment<CodesTakenApart>(s, [&](int64_t group, int64_t begin, int64_t end) HWY_ATTR {
-    fetch_group(s, group + 1, begin, end);
     take_codes_apart(w, s.words_at(group), s.words(group), begin, end, codes);
     return CodesTakenApart{codes};
   });

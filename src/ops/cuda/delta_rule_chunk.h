@@ -102,4 +102,22 @@ __device__ void fill_tile(float* to, int stride, int rows, int columns, const Va
     to[i / columns * stride + i % columns] = value(i / columns, i % columns);
 }
 
+__device__ inline View rows_view(const float* data, int stride) { return {data, stride, 1}; }
+
+// S of kValueColumns columns after a chunk: state = e^gamma[63] state + Kᵀ corrected, with keys K
+// and the corrected values times e^(gamma[63] - gamma). By the block, without a barrier.
+template <int kDk>
+__device__ void advance_state(const float* keys, const float* corrected, const float* gamma,
+                              float* state) {
+  ChunkSums<kDk, kValueColumns> change;
+  change.clear();
+  change.add(rows_view(keys, ChunkPlace<kDk>::kKeyStride).transposed(),
+             rows_view(corrected, kValueStride), kChunkTokens);
+  const float decay = expf(gamma[kChunkTokens - 1]);
+  change.for_each([&](int i, int c, float& value) {
+    float& element = state[i * kValueStride + c];
+    element = decay * element + value;
+  });
+}
+
 }  // namespace qround::ops::cuda

@@ -11,8 +11,6 @@ inline constexpr int kC = kChunkTokens;
 using Square = ChunkSums<kC, kC>;
 using ValueBlock = ChunkSums<kC, kValueColumns>;
 
-__device__ inline View rows_view(const float* data, int stride) { return {data, stride, 1}; }
-
 // T = (I + L)^-1, L strictly lower, both with kSquareStride: a thread makes a column, downwards.
 __device__ inline void invert(const float* l, float* t) {
   if (threadIdx.x >= kC) return;

@@ -64,14 +64,7 @@ __global__ void __launch_bounds__(kChunkThreads) states(ChunkedRule rule) {
       corrected[i * kValueStride + c] = of_token * expf(gamma[kC - 1] - gamma[i]);
     });
     __syncthreads();
-    ChunkSums<kDk, kValueColumns> change;
-    change.clear();
-    change.add(rows_view(keys, kKeyStride).transposed(), rows_view(corrected, kValueStride), kC);
-    const float decay = expf(gamma[kC - 1]);
-    change.for_each([&](int i, int c, float& value) {
-      float& element = state[i * kValueStride + c];
-      element = decay * element + value;
-    });
+    advance_state<kDk>(keys, corrected, gamma, state);
   }
 }
 

@@ -81,14 +81,7 @@ __global__ void __launch_bounds__(kChunkThreads)
       corrected[i / kValueColumns * kValueStride + i % kValueColumns] *=
           expf(gamma[kC - 1] - gamma[i / kValueColumns]);
     __syncthreads();
-    ChunkSums<kDk, kValueColumns> change;
-    change.clear();
-    change.add(rows_view(keys, kKeyStride).transposed(), rows_view(corrected, kValueStride), kC);
-    const float decay = expf(gamma[kC - 1]);
-    change.for_each([&](int i, int c, float& value) {
-      float& element = state[i * kValueStride + c];
-      element = decay * element + value;
-    });
+    advance_state<kDk>(keys, corrected, gamma, state);
   }
   __syncthreads();
   for (int i = static_cast<int>(threadIdx.x); i < kDk * kValueColumns; i += kChunkThreads) {
